@@ -1,0 +1,137 @@
+"""Every error that vdb raises on purpose, named after who must act.
+
+::
+
+    VdbError
+    ├─ BadRequest                 the client sent something that can never work
+    │  ├─ WrongDimension
+    │  ├─ UnknownVectorName
+    │  ├─ MalformedBody           the body does not deserialise
+    │  └─ OutOfBounds             it deserialises, and breaks a bound
+    ├─ NotFound                   the client named something that is not there
+    │  ├─ CollectionNotFound
+    │  └─ PointNotFound
+    ├─ AlreadyExists
+    ├─ Forbidden
+    ├─ NotClustered               a cluster call on a server that is not one
+    ├─ TryLater                   nothing is wrong with the request
+    │  ├─ Busy
+    │  ├─ DeadlineExceeded
+    │  └─ InsufficientStorage
+    ├─ OutcomeUnknown             a commit failed: the write may or may not be there
+    ├─ CollectionBroken           this collection stopped; the others serve
+    ├─ Corrupt                    the operator must look at a file
+    └─ Misconfigured              the operator must change a setting
+
+Guarantees: a ``BadRequest`` is deterministic, so that replaying the log meets it again and skips it.
+The text of an error is written for the person who must act; its facts are attributes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class VdbError(Exception):
+    """Base of all errors that vdb raises on purpose."""
+
+
+class BadRequest(VdbError):
+    """The request can never succeed as it stands."""
+
+
+class WrongDimension(BadRequest):
+    def __init__(self, expected: int, received: int) -> None:
+        super().__init__(f"Vector dimension error: expected dim: {expected}, got {received}")
+        self.expected = expected
+        self.received = received
+
+
+class UnknownVectorName(BadRequest):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Not existing vector name error: {name}")
+        self.name = name
+
+
+class MalformedBody(BadRequest):
+    """The body is not JSON, or not of the shape that the route takes."""
+
+
+class OutOfBounds(BadRequest):
+    """A well-formed value breaks a documented bound.
+
+    ``field`` is the dotted path in the body (``vectors.size``), ``reason`` what is wrong with it
+    (``value 65537 invalid, must be from 1 to 65536``).
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"[{field}: {reason}]")
+        self.field = field
+        self.reason = reason
+
+
+class NotFound(VdbError):
+    """The client named something that does not exist."""
+
+
+class CollectionNotFound(NotFound):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Collection `{name}` doesn't exist!")
+        self.name = name
+
+
+class PointNotFound(NotFound):
+    def __init__(self, point_id: int | str) -> None:
+        super().__init__(f"No point with id {point_id} found")
+        self.point_id = point_id
+
+
+class AlreadyExists(VdbError):
+    """The name is taken."""
+
+
+class Forbidden(VdbError):
+    """The request is understood and not allowed."""
+
+
+class NotClustered(VdbError):
+    """A call that only makes sense on a server with peers."""
+
+
+class TryLater(VdbError):
+    """Nothing is wrong with the request; the server cannot serve it now."""
+
+
+class Busy(TryLater):
+    def __init__(self, reason: str, retry_after_s: int = 1) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(TryLater):
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"Operation timed out after {timeout_s:g} s")
+        self.timeout_s = timeout_s
+
+
+class InsufficientStorage(TryLater):
+    """The disk is full or a quota is reached; reads go on."""
+
+
+class OutcomeUnknown(VdbError):
+    """A commit failed in a way that leaves open whether it reached the disk."""
+
+
+class CollectionBroken(VdbError):
+    """The collection's actor stopped on an error of its own; reads go on from the last View."""
+
+
+class Corrupt(VdbError):
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.why = why
+
+
+class Misconfigured(VdbError):
+    """A setting is unknown, ill-typed or contradictory; the server does not start."""
