@@ -1,0 +1,1 @@
+"""What clients send and what the log keeps: ids, vectors, configurations, conditions, operations."""

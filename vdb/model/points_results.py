@@ -1,0 +1,79 @@
+"""What REST answers about points. Answers are written as JSON text directly; these structs describe them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from vdb.model.bounds import Count
+from vdb.model.ids import RequestId
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: RequestId
+    payload: dict[str, Any] | None = None
+    vector: list[float | list[float]] | dict[str, Any] | None = None
+    order_value: int | float | None = None
+
+
+class ScoredPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: RequestId
+    version: Count
+    score: float
+    payload: dict[str, Any] | None = None
+    vector: list[float | list[float]] | dict[str, Any] | None = None
+    order_value: int | float | None = None
+
+
+class QueryResponse(msgspec.Struct, frozen=True, kw_only=True):
+    points: list[ScoredPoint]
+
+
+class PointGroup(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``lookup`` is the point of another collection whose id is the group's."""
+
+    hits: list[ScoredPoint]
+    id: str | int
+    lookup: Record | None = None
+
+
+class GroupsResult(msgspec.Struct, frozen=True, kw_only=True):
+    groups: list[PointGroup]
+
+
+class SearchMatrixPair(msgspec.Struct, frozen=True, kw_only=True):
+    a: RequestId
+    b: RequestId
+    score: float
+
+
+class SearchMatrixPairsResponse(msgspec.Struct, frozen=True, kw_only=True):
+    pairs: list[SearchMatrixPair]
+
+
+class SearchMatrixOffsetsResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """``offsets_row`` and ``offsets_col`` are positions in ``ids``, one of each for every score."""
+
+    offsets_row: list[Count]
+    offsets_col: list[Count]
+    scores: list[float]
+    ids: list[RequestId]
+
+
+class ScrollResult(msgspec.Struct, frozen=True, kw_only=True):
+    points: list[Record]
+    next_page_offset: RequestId | None
+
+
+class FacetValueHit(msgspec.Struct, frozen=True, kw_only=True):
+    value: str | int | bool
+    count: Count
+
+
+class FacetResponse(msgspec.Struct, frozen=True, kw_only=True):
+    hits: list[FacetValueHit]
+
+
+class CountResult(msgspec.Struct, frozen=True, kw_only=True):
+    count: Count
