@@ -1,0 +1,1 @@
+"""Vectors as matrices and graphs: derived files and memory, rebuilt from SQLite when lost."""
