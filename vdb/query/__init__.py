@@ -1,0 +1,1 @@
+"""Pure reads over a View: filters, nearest neighbours, scroll."""

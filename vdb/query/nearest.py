@@ -1,0 +1,272 @@
+"""The nearest points to one dense vector, over all segments of a View, among all points or those that a filter selects.
+
+For each segment one of four ways is taken:
+
+=========  =========================================================================================================
+graph      finds some times the limit by codes; dead rows and rows that the filter leaves out are dropped, and
+           originals rescore what stays. The rarer matching rows are, the wider the search
+gather     compares with every row that the filter selects, and with no other
+scan       compares with every row
+rank       where a matrix is on the disk and its quantised copy is not ignored: orders the rows of a gather or a
+           scan by their codes, and reads the originals of the best only
+=========  =========================================================================================================
+
+Bits and product codes order only roughly. A graph of bits is searched twice as widely, and all that it passed is
+ordered once more, by the query as it is against what the codes stand for, before originals decide.
+
+A graph that comes back with fewer rows than asked for is given up for a gather or a scan: an answer is never shorter
+than what there is.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from vdb.config import HnswConfig
+from vdb.model.queries import SearchParams
+from vdb.model.vectors import Floats, VectorSpace
+from vdb.query.deadline import Deadline
+from vdb.query.view import VectorView, View
+from vdb.segment.distance import goodness, goodness_of_rows, top
+from vdb.segment.fields.bitmaps import membership
+from vdb.segment.quantised import QuantisedRows
+from vdb.segment.recipe import indexing_bytes, recipe_for
+from vdb.segment.rows import RowNumbers, RowsView
+
+RESCORE_FACTOR: Final = 2  # a graph of codes finds so many times the limit, and float32 rows choose among them
+COARSE_OVERSAMPLING: Final = 4  # the same for binary and product codes, where the client does not say
+COARSE_FACTOR: Final = 2  # a graph of bits is searched so many times as widely, as bits order only roughly
+_CANDIDATES_MAX: Final = 2**31  # more rows than a segment has; a client's oversampling has no bound
+_GRAPH_COUNT_MAX: Final = 4_096  # beyond this many neighbours comparing with every row is no slower
+# Of a graph search where the client does not say: one graph holds what others split over several.
+_WIDTH_MIN: Final = 128
+# A filter that leaves out every other row asks for more than twice the width: what stays is thinner in places.
+_FILTER_WIDENING: Final = 1.25
+_LIVING_SHARE_MIN: Final = 0.05  # a segment with more dead rows is about to be rebuilt
+# One more neighbour in the width of a graph search costs as much as comparing with so many gathered rows (measured at
+# 384 dimensions).
+_GRAPH_STEP_COST: Final = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Points with their goodness, best first: ``(k,)`` uint32 and ``(k,)`` float32. Equal ones stand by num."""
+
+    nums: NDArray[np.uint32]
+    goodness: Floats
+
+    @classmethod
+    def none(cls) -> Scored:
+        return cls(np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.float32))
+
+    @classmethod
+    def best(cls, parts: list[Scored], count: int) -> Scored:
+        """The ``count`` best of several."""
+        if not parts:
+            return cls.none()
+        nums = np.concatenate([part.nums for part in parts])
+        values = np.concatenate([part.goodness for part in parts])
+        order = np.lexsort((nums, -values))[:count]
+        return cls(nums[order], values[order])
+
+    def without(self, num: int) -> Scored:
+        kept = self.nums != num
+        return Scored(self.nums[kept], self.goodness[kept])
+
+    def above(self, threshold: float) -> Scored:
+        """Those with a goodness larger than ``threshold``."""
+        kept = self.goodness > threshold
+        return Scored(self.nums[kept], self.goodness[kept])
+
+
+def search(
+    view: View,
+    vector: VectorView,
+    query: Floats,
+    count: int,
+    params: SearchParams | None,
+    deadline: Deadline,
+    allowed: BitMap | None = None,
+) -> Scored:
+    """The ``count`` points nearest to ``query``, ``(dim,)`` float32, prepared as the space stores vectors.
+
+    Only points of ``allowed``, where it is given. Raises DeadlineExceeded.
+    """
+    if allowed is not None and len(allowed) == view.points_count:
+        allowed = None
+    hnsw = view.config.hnsw_for(vector.space.name)
+    searcher = _Searcher(vector.space, query, count, params or SearchParams(), hnsw, allowed)
+    parts: list[Scored] = []
+    for segment in _indexed(view, vector) if searcher.params.indexed_only else vector.segments:
+        deadline.check()
+        parts.append(searcher.segment(segment))
+    return Scored.best(parts, count)
+
+
+def _indexed(view: View, vector: VectorView) -> list[RowsView]:
+    """The segments that ``indexed_only`` searches: those with a graph, and of the others the smallest, as long as
+    all of these together are below the size at which a graph is built. All of them where no graph will ever come.
+    """
+    if recipe_for(view.config, vector.space.name, sys.maxsize).m == 0:
+        return list(vector.segments)
+    chosen = [segment for segment in vector.segments if segment.rows.graph is not None]
+    left = indexing_bytes(view.config) or 0
+    waiting = (segment for segment in vector.segments if segment.rows.graph is None)
+    for segment in sorted(waiting, key=lambda segment: segment.alive_count):
+        left -= segment.alive_count * vector.space.dim * 4
+        if left < 0:
+            break
+        chosen.append(segment)
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class _Searcher:
+    """One search, the same for every segment."""
+
+    space: VectorSpace
+    query: Floats
+    count: int
+    params: SearchParams
+    hnsw: HnswConfig
+    allowed: BitMap | None
+
+    def segment(self, segment: RowsView) -> Scored:
+        if self.allowed is None:
+            return self._unfiltered(segment)
+        rows = segment.rows_among(self.allowed)
+        if not len(rows):
+            return Scored.none()
+        count = min(self.count, len(rows))
+        if self._may_use_graph(segment, count):
+            share = len(rows) / segment.length
+            width = int(_FILTER_WIDENING * self._width() / share)
+            if width * _GRAPH_STEP_COST < len(rows):
+                found = self._graph(segment, count, width, share)
+                if found is not None:
+                    return found
+        return self._ranked(segment, rows, count) if segment.rows.cold else self._gather(segment, rows, count)
+
+    def _unfiltered(self, segment: RowsView) -> Scored:
+        count = min(self.count, segment.alive_count)
+        if not count:
+            return Scored.none()
+        if self._may_use_graph(segment, count):
+            share = max(1.0 - segment.dead_share, _LIVING_SHARE_MIN)
+            found = self._graph(segment, count, self._width(), share)
+            if found is not None:
+                return found
+        return self._ranked(segment, None, count) if segment.rows.cold else self._scan(segment, count)
+
+    def _width(self) -> int:
+        return self.params.hnsw_ef or max(self.hnsw.ef_construct, _WIDTH_MIN)
+
+    def _may_use_graph(self, segment: RowsView, count: int) -> bool:
+        """False below ``full_scan_threshold`` (KiB of float32), where comparing with every row is as fast."""
+        if segment.rows.graph is None or self.params.exact or count > _GRAPH_COUNT_MAX:
+            return False
+        # Bits alone cannot do what an unquantised graph does: without the quantised copy, originals are compared.
+        if segment.rows.graph.coarse and self._quantised(segment) is None:
+            return False
+        return segment.alive_count * self.space.dim * 4 >= self.hnsw.full_scan_threshold * 1024
+
+    def _quantised(self, segment: RowsView) -> QuantisedRows | None:
+        quantization = self.params.quantization
+        ignored = self.params.exact or (quantization is not None and quantization.ignore)
+        return None if ignored else segment.rows.quantised
+
+    def _rescores(self) -> bool:
+        quantization = self.params.quantization
+        return quantization is None or quantization.rescore is not False
+
+    def _candidates(self, segment: RowsView, count: int) -> int:
+        """How many rows codes choose, for originals to choose ``count`` of. A wider search has more to choose from."""
+        quantised = self._quantised(segment)
+        if quantised is None:
+            # A graph whose codes a quantile has clipped, and which are not to count, has to find more.
+            return (RESCORE_FACTOR if segment.rows.quantised is None else COARSE_OVERSAMPLING) * count
+        quantization = self.params.quantization
+        if not self._rescores():
+            return count
+        if quantization is not None and quantization.oversampling is not None:
+            return math.ceil(min(quantization.oversampling * count, _CANDIDATES_MAX))
+        return max(COARSE_OVERSAMPLING * count, self._width() // 2) if quantised.coarse else RESCORE_FACTOR * count
+
+    def _graph(self, segment: RowsView, count: int, width: int, share: float) -> Scored | None:
+        """None where it finds fewer than ``count`` rows that count, which about ``share`` of all do."""
+        graph, quantised = segment.rows.graph, self._quantised(segment)
+        assert graph is not None, "a search without a graph is a scan"
+        candidates = min(self._candidates(segment, count), segment.length)
+        wanted = int(candidates / share) + 1
+        if graph.coarse:
+            width = wanted = COARSE_FACTOR * max(width, wanted)
+        elif self.allowed is not None:
+            width = wanted = max(width, wanted)  # matching rows are thin: all that the search passes is looked at
+        rows = graph.search(self.query, min(segment.length, wanted), min(segment.length, width))
+        if segment.alive is not None:
+            rows = rows[segment.alive[rows]]
+        if self.allowed is not None:
+            rows = rows[membership(self.allowed, segment.rows.nums[rows])]
+        if len(rows) < count:
+            return None
+        if quantised is None:
+            return self._gather(segment, rows[:candidates], count)
+        return self._rescored(segment, quantised, rows, candidates, count, ordered=not graph.coarse)
+
+    def _rescored(
+        self,
+        segment: RowsView,
+        quantised: QuantisedRows,
+        rows: RowNumbers,
+        candidates: int,
+        count: int,
+        *,
+        ordered: bool,
+    ) -> Scored:
+        """The best of some rows by their originals, or as far as codes tell. ``ordered`` rows stand best first."""
+        if ordered:
+            rows = rows[:candidates]
+        if self._rescores():
+            if len(rows) > candidates:
+                rows = rows[top(quantised.estimate(self.query, rows), candidates)]
+            return self._gather(segment, rows, count)
+        values = quantised.estimate(self.query, rows)
+        best = top(values, count)
+        return Scored(segment.rows.nums[rows[best]], values[best])
+
+    def _ranked(self, segment: RowsView, rows: RowNumbers | None, count: int) -> Scored:
+        """All living rows, or some, of a matrix on the disk: by their codes first, where there are any."""
+        quantised = self._quantised(segment)
+        compared = segment.alive_count if rows is None else len(rows)
+        if quantised is not None:
+            candidates = self._candidates(segment, count)
+            looked_at = candidates * COARSE_FACTOR if quantised.binary else candidates
+            if looked_at < compared:
+                values = quantised.rank(self.query, rows)
+                if rows is not None:
+                    chosen = rows[top(values, looked_at)]
+                else:
+                    living = values if segment.alive is None else np.where(segment.alive, values, -np.inf)
+                    chosen = top(living, looked_at)
+                return self._rescored(segment, quantised, chosen, candidates, count, ordered=not quantised.binary)
+        return self._scan(segment, count) if rows is None else self._gather(segment, rows, count)
+
+    def _scan(self, segment: RowsView, count: int) -> Scored:
+        values = goodness(self.space, self.query, segment.rows.matrix[: segment.length])
+        if segment.alive is not None:
+            values = np.where(segment.alive[: segment.length], values, -np.inf)
+        rows = top(values, count)
+        return Scored(segment.rows.nums[rows], values[rows])
+
+    def _gather(self, segment: RowsView, rows: RowNumbers, count: int) -> Scored:
+        """The best of some living rows by their stored vectors."""
+        values = goodness_of_rows(self.space, self.query, segment.rows.gathered, rows)
+        best = top(values, count)
+        return Scored(segment.rows.nums[rows[best]], values[best])

@@ -1,0 +1,145 @@
+"""Points as JSON text, put together from what SQLite stores: payloads are JSON already and are not parsed to be shown.
+
+float32 numbers are written in their shortest form, 0.19 and not 0.1899999976158142.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from vdb.model.ids import PointId
+from vdb.model.queries import WithPayload, WithVector
+from vdb.model.vector_params import UNNAMED
+from vdb.model.vectors import Floats
+from vdb.query.payload_selection import PayloadSelection
+from vdb.query.view import View
+from vdb.segment.fields.chunks import FrozenChunks
+from vdb.storage import points
+from vdb.storage.points import StoredPoint
+
+# What orjson writes as the vector of one name: an array, or an object of arrays.
+VectorJson = Floats | dict[str, NDArray[Any]]
+
+
+class PointWriter:
+    """Writes points with the payload parts and vectors that a request asks for."""
+
+    def __init__(
+        self, view: View, with_payload: WithPayload | None, with_vector: WithVector | None, *, payload_default: bool
+    ) -> None:
+        """Raises InvalidJsonPath, and UnknownVectorName for a vector that the collection does not have."""
+        self._payload = PayloadSelection(with_payload, payload_default)
+        self._view = view
+        self._vectors: list[str] | None = None
+        if with_vector is True:
+            self._vectors = list(view.spaces())
+        elif isinstance(with_vector, list):
+            self._vectors = [name for name in view.spaces() if name in with_vector]
+
+    @property
+    def reads_payload(self) -> bool:
+        """Whether points must be read with their payload: not where the View has payloads in memory."""
+        return self._payload.wanted and self._view.payloads is None
+
+    def write(
+        self,
+        connection: sqlite3.Connection,
+        stored: Sequence[StoredPoint],
+        scores: Floats | None = None,
+        order_values: Sequence[str] | None = None,
+    ) -> list[str]:
+        """One JSON object a point; ``scores`` is ``(n,)`` float32 and makes it a scored one, with its version.
+
+        ``order_values`` are JSON numbers.
+        """
+        vectors = self._read_vectors(connection, stored)
+        if self._payload.wanted and self._view.payloads is not None:
+            stored = self._with_payloads(connection, stored, self._view.payloads)
+        nothing = [None] * len(stored)
+        return [
+            self._write_one(point, score, value, None if vectors is None else vectors.get(point.num, {}))
+            for point, score, value in zip(
+                stored, nothing if scores is None else float_texts(scores), order_values or nothing, strict=True
+            )
+        ]
+
+    def _write_one(
+        self, point: StoredPoint, score: str | None, order_value: str | None, vectors: Mapping[str, VectorJson] | None
+    ) -> str:
+        parts = [f'{{"id":{id_text(point.id)}']
+        if score is not None:
+            parts.append(f',"version":{point.version},"score":{score}')
+        if self._payload.wanted:
+            parts.append(f',"payload":{self._payload_text(point.payload)}')
+        if vectors is not None:
+            parts.append(f',"vector":{_vectors_text(vectors)}')
+        if order_value is not None:
+            parts.append(f',"order_value":{order_value}')
+        parts.append("}")
+        return "".join(parts)
+
+    def _with_payloads(
+        self, connection: sqlite3.Connection, stored: Sequence[StoredPoint], payloads: FrozenChunks[bytes]
+    ) -> list[StoredPoint]:
+        """Points with their payloads: from memory, or from SQLite where they were written after the View."""
+        seq = self._view.seq
+        newer = [point.num for point in stored if point.version > seq]
+        read = points.read_payloads(connection, newer) if newer else {}
+        texts = [read.get(point.num) if point.version > seq else payloads.get(point.num) for point in stored]
+        return [
+            StoredPoint(point.num, point.id, point.version, None if text is None else text.decode())
+            for point, text in zip(stored, texts, strict=True)
+        ]
+
+    def _payload_text(self, payload: str | None) -> str:
+        if payload is None:
+            return "{}"
+        if self._payload.whole:
+            return payload
+        return orjson.dumps(self._payload.apply(orjson.loads(payload))).decode()
+
+    def _read_vectors(
+        self, connection: sqlite3.Connection, stored: Sequence[StoredPoint]
+    ) -> dict[int, dict[str, VectorJson]] | None:
+        if self._vectors is None:
+            return None
+        found: dict[int, dict[str, VectorJson]] = {}
+        nums = [point.num for point in stored]
+        for name in self._vectors:
+            sparse = self._view.sparse.get(name)
+            if sparse is not None:
+                for num, vector in points.read_sparse_vectors(connection, sparse.vector_id, nums).items():
+                    found.setdefault(num, {})[name] = {"indices": vector.indices, "values": vector.values}
+                continue
+            dense = self._view.vectors[name]
+            for num, value in points.read_vectors(connection, dense.vector_id, dense.space, nums).items():
+                found.setdefault(num, {})[name] = value
+        return found
+
+
+def array(texts: Sequence[str]) -> str:
+    return "[" + ",".join(texts) + "]"
+
+
+def id_text(point_id: PointId) -> str:
+    return f'"{point_id}"' if isinstance(point_id, str) else str(point_id)
+
+
+def float_texts(values: Floats) -> list[str]:
+    """``(n,)`` float32 in their shortest decimal forms."""
+    if not len(values):
+        return []
+    text = orjson.dumps(np.ascontiguousarray(values, dtype=np.float32), option=orjson.OPT_SERIALIZE_NUMPY)
+    return text[1:-1].decode().split(",")
+
+
+def _vectors_text(vectors: Mapping[str, VectorJson]) -> str:
+    """The unnamed vector stands as an array, named ones as an object."""
+    value: Any = vectors[UNNAMED] if list(vectors) == [UNNAMED] else vectors
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
