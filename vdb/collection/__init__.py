@@ -1,0 +1,1 @@
+"""One collection: its actor (the only writer), its published View, its recovery."""

@@ -1,0 +1,338 @@
+"""The actor: the only writer of a collection.
+
+It drains its mailbox, commits everything that waits in one transaction, applies it to memory, publishes a new View, and
+replies. Draining is the group commit: the more clients write at once, the more writes share one flush of the disk.
+
+Guarantees
+    A reply to a write comes after its transaction is durable and after the View that shows it is published.
+    Views are published whole: one assignment, after everything that they name is in place.
+    A caller's cancellation never cancels a write.
+    An error that is not the client's stops the actor: the collection is broken (``failure``), its View stays, and other
+    collections go on. What was committed is on disk; a restart recovers it.
+Assumes
+    One ``run`` per actor, in the collection's nursery.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+import trio
+
+from vdb.collection.commit import Committed, adopt_index, commit, create_index, delete_index, reconfigure, utc_now
+from vdb.collection.mailbox import Mailbox
+from vdb.collection.messages import (
+    AdoptCompaction,
+    AdoptIndex,
+    AnyCompaction,
+    ChangeIndexes,
+    Freeze,
+    Message,
+    Reconfigure,
+    Swap,
+    Write,
+    WriteInOrder,
+)
+from vdb.collection.payload_memory import read_all_payloads
+from vdb.collection.state import SlotView, State
+from vdb.errors import BadRequest, CollectionBroken, InsufficientStorage, NotFound, TryLater, VdbError
+from vdb.model.collection_config import CollectionConfig
+from vdb.model.operations import CreateIndex, DeleteIndex, PointOperation, size_bytes
+from vdb.query.targets import Resolve
+from vdb.query.view import View
+from vdb.segment.fields.index import FieldIndex
+from vdb.segment.rows import RowNumbers
+from vdb.segment.sealed import SealedSegment
+from vdb.storage import log, segments
+from vdb.storage.points import Nums
+from vdb.storage.segments import SegmentRow
+from vdb.storage.sqlite import Writer, transaction
+
+logger = logging.getLogger(__name__)
+
+ReadThread = Callable[[Resolve], Awaitable[PointOperation]]
+
+GROUP_OPERATIONS_MAX: Final = 512  # one transaction's operations: bounds the wait of the first of them
+GROUP_BYTES_MAX: Final = 16 * 2**20  # and its vectors and payloads
+FREEZE_BYTES: Final = 8 * 2**20  # a segment in memory takes rows up to this size: its scan stays about a millisecond
+
+
+class Actor:
+    """Owns the State and the writer connection. ``view`` and ``slots`` are for everybody: plain attributes."""
+
+    def __init__(
+        self,
+        name: str,
+        state: State,
+        writer: Writer,
+        log_bytes: int,
+        discard: Callable[[SealedSegment], None],
+        read: ReadThread,
+    ) -> None:
+        self.name = name
+        self.mailbox: Mailbox[Message] = Mailbox()
+        self.published = trio.Event()  # set, and replaced by a new one, whenever a View is published
+        self.failure: CollectionBroken | None = None
+        self.stopped = trio.Event()
+        self.written_at = -math.inf  # trio.current_time() of the last write that changed something
+        self._state = state
+        self._writer = writer
+        self._log_bytes = log_bytes
+        self._discard = discard
+        self._read = read
+        self.compactions: dict[str | int, AnyCompaction] = {}  # work on indexes that waits for somebody to take it
+        self._compacting: set[str | int] = set()
+        self._stopping = False
+        self.points_applied = 0  # changes of points that the View's field indexes have seen since the start
+        self.view: View
+        self.slots: tuple[SlotView, ...]
+        self.view, self.slots = state.publish()
+
+    async def write(self, operation: PointOperation) -> int:
+        """Applies ``operation`` durably and visibly; returns its seq. Raises BadRequest, NotFound, Busy, TryLater."""
+        message = Write(operation)
+        await self._send(message, size_bytes(operation))
+        return await message.reply.wait()
+
+    async def write_in_order(self, planned: Sequence[PointOperation | Resolve]) -> list[int]:
+        """Several writes with nothing in between; returns their seqs. Raises what the first refused one raises."""
+        message = WriteInOrder(planned)
+        await self._send(message, sum(0 if callable(operation) else size_bytes(operation) for operation in planned))
+        return await message.reply.wait()
+
+    async def change_indexes(self, operation: CreateIndex | DeleteIndex) -> int:
+        """Makes the change durable and returns its seq; a new index answers once it is built."""
+        message = ChangeIndexes(operation)
+        await self._send(message, 0)
+        return await message.reply.wait()
+
+    async def adopt_index(self, path: str, index: FieldIndex) -> bool:
+        message = AdoptIndex(path, index)
+        await self._send(message, 0)
+        return await message.reply.wait()
+
+    async def adopt_compaction(self, index: str | int, job: AnyCompaction) -> None:
+        message = AdoptCompaction(index, job)
+        await self._send(message, 0)
+        await message.reply.wait()
+
+    async def reconfigure(self, config: CollectionConfig) -> None:
+        message = Reconfigure(config)
+        await self._send(message, 0)
+        await message.reply.wait()
+
+    async def freeze(self) -> tuple[SlotView, ...]:
+        message = Freeze()
+        await self._send(message, 0)
+        return await message.reply.wait()
+
+    async def swap(self, inputs: tuple[int, ...], output: SealedSegment | None, built_from_seq: int) -> None:
+        message = Swap(inputs, output, built_from_seq)
+        await self._send(message, 0)
+        await message.reply.wait()
+
+    async def _send(self, message: Message, size: int) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self._stopping:
+            raise CollectionBroken(f"Collection `{self.name}` is shutting down")
+        await self.mailbox.send(message, size)
+        if self.stopped.is_set():  # it stopped while this message waited for room: nobody else will answer
+            self._fail_waiting()
+
+    def stop(self) -> None:
+        """Takes no new messages; ``run`` returns after those that wait are done."""
+        self._stopping = True
+        self.mailbox.wake()
+
+    async def run(self) -> None:
+        """Handles messages until ``stop`` or an error of vdb's own."""
+        try:
+            with trio.CancelScope(shield=True):
+                while True:
+                    await self.mailbox.wait(lambda: self._stopping)
+                    if not len(self.mailbox):
+                        return
+                    await self._handle_next()
+        except Exception as error:
+            logger.exception("collection %s stopped", self.name)
+            self.failure = CollectionBroken(f"Collection `{self.name}` stopped: {error}")
+            self.failure.__cause__ = error
+        finally:
+            self.stopped.set()
+            self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
+        error = self.failure or CollectionBroken(f"Collection `{self.name}` is shutting down")
+        while len(self.mailbox):
+            message, _ = self.mailbox.take()
+            message.reply.fail(error)
+
+    async def _handle_next(self) -> None:
+        first = self.mailbox.peek()
+        if isinstance(first, Write):
+            await self._write_group(self._take_group())
+            return
+        message, _ = self.mailbox.take()
+        try:
+            match message:
+                case WriteInOrder():
+                    message.reply.answer(await self._write_in_order(message.planned))
+                case ChangeIndexes(operation=operation):
+                    await self._writer.run(lambda connection: _change_indexes(connection, operation, self._state))
+                    self._publish()
+                    message.reply.answer(self._state.seq)
+                case AdoptIndex(path=path, index=index):
+                    wanted = self._state.fields.is_building(path, index.schema)
+                    if wanted:
+                        await self._writer.run(lambda connection: adopt_index(connection, index, path, self._state))
+                        self._publish()
+                    message.reply.answer(wanted)
+                case AdoptCompaction():
+                    self._compacting.discard(message.index)
+                    self._state.take_compaction(message.index, message.job)
+                    self._publish()
+                    message.reply.answer(None)
+                case Reconfigure():
+                    await self._place_payloads(message.config.params.cold_payload)
+                    config = message.config
+                    await self._writer.run(lambda connection: reconfigure(connection, config, self._state))
+                    self._publish()
+                    message.reply.answer(None)
+                case Freeze():
+                    if self._state.active_size_bytes():
+                        self._state.open_appendable()
+                        self._publish()
+                    message.reply.answer(self.slots)
+                case Swap():
+                    await self._swap(message)
+                    message.reply.answer(None)
+        except (BadRequest, NotFound, TryLater) as error:
+            message.reply.fail(error)
+        except BaseException as error:
+            message.reply.fail(error)
+            raise
+
+    async def _place_payloads(self, cold: bool) -> None:
+        """Reads all payloads into memory, while writes wait and reads go on, or lets go of them."""
+        if cold:
+            self._state.payloads = None
+        elif self._state.payloads is None:
+            self._state.payloads = await self._writer.run(read_all_payloads)
+
+    async def _write_in_order(self, planned: Sequence[PointOperation | Resolve]) -> list[int]:
+        seqs: list[int] = []
+        for entry in planned:
+            operation = await self._read(entry) if callable(entry) else entry
+            self._log_bytes += size_bytes(operation)
+            (result,) = await self._commit([operation])
+            if not isinstance(result, int):
+                raise result
+            seqs.append(result)
+        await self._trim_log()
+        return seqs
+
+    def _take_group(self) -> list[Write]:
+        """The writes at the head of the mailbox, as many as one transaction takes."""
+        group: list[Write] = []
+        total = 0
+        while len(group) < GROUP_OPERATIONS_MAX and total < GROUP_BYTES_MAX and isinstance(self.mailbox.peek(), Write):
+            message, size = self.mailbox.take()
+            assert isinstance(message, Write)
+            group.append(message)
+            total += size
+        self._log_bytes += total
+        return group
+
+    async def _write_group(self, group: Sequence[Write]) -> None:
+        try:
+            results = await self._commit([write.operation for write in group])
+        except InsufficientStorage as error:
+            for write in group:
+                write.reply.fail(error)
+            return
+        except BaseException as error:
+            failure = error if isinstance(error, VdbError) else CollectionBroken(f"The write failed: {error}")
+            for write in group:
+                write.reply.fail(failure)
+            raise
+        for write, result in zip(group, results, strict=True):
+            if isinstance(result, int):
+                write.reply.answer(result)
+            else:
+                write.reply.fail(result)
+        await self._trim_log()
+
+    async def _commit(self, operations: Sequence[PointOperation]) -> Sequence[int | BadRequest | NotFound]:
+        """Makes operations durable and visible; an entry each, as in ``Committed``."""
+        committed: Committed = await self._writer.run(lambda connection: commit(connection, operations, self._state))
+        if committed.changed:
+            self.written_at = trio.current_time()
+            if self._state.active_size_bytes() >= FREEZE_BYTES:
+                self._state.open_appendable()
+            self._publish()
+        return committed.outcomes
+
+    async def _trim_log(self) -> None:
+        """Cuts the log to half its capacity when it is over, so that cutting is rare."""
+        capacity_bytes = self._state.config.wal_config.wal_capacity_mb * 2**20
+        if self._log_bytes > capacity_bytes:
+            self._log_bytes = await self._writer.run(lambda connection: log.trim(connection, capacity_bytes // 2))
+
+    async def _swap(self, swap: Swap) -> None:
+        """Sealed under the actor's turn: a delete between the build and the swap would resurrect the point."""
+        state, output = self._state, swap.output
+        inputs = [state.slots[number] for number in swap.inputs]
+        dead = state.dead_rows_for_swap(output, swap.inputs) if output is not None else {}
+        row: SegmentRow | None = None
+        sealed_nums = {}
+        if output is not None:
+            row = SegmentRow(
+                output.segment_id, output.folder.name, swap.built_from_seq, output.manifest.to_json(), dead
+            )
+            sealed_nums = {vid: _living(rows.nums, dead.get(vid)) for vid, rows in output.rows.items()}
+        input_ids = [slot.sealed.segment_id for slot in inputs if slot.sealed is not None]
+        await self._writer.run(partial(_write_swap, inputs=input_ids, output=row, sealed=sealed_nums))
+        if output is not None:
+            state.attach(output, dead)
+        for segment in state.detach(swap.inputs):
+            self._discard(segment)
+        self._publish()
+
+    def _publish(self) -> None:
+        for index, job in self._state.compactions():
+            if index not in self._compacting:
+                self._compacting.add(index)
+                self.compactions[index] = job
+        self.view, self.slots = self._state.publish()
+        self.points_applied = self._state.fields.points_applied
+        published, self.published = self.published, trio.Event()
+        published.set()
+
+
+def _living(nums: Nums, dead: RowNumbers | None) -> Nums:
+    return np.asarray(nums) if dead is None else np.delete(np.asarray(nums), dead)
+
+
+def _change_indexes(connection: sqlite3.Connection, operation: CreateIndex | DeleteIndex, state: State) -> None:
+    match operation:
+        case CreateIndex():
+            create_index(connection, operation, state)
+        case DeleteIndex():
+            delete_index(connection, operation, state)
+
+
+def _write_swap(
+    connection: sqlite3.Connection,
+    inputs: Sequence[int],
+    output: SegmentRow | None,
+    sealed: Mapping[int, Nums],
+) -> None:
+    with transaction(connection):
+        segments.swap(connection, inputs, output, utc_now(), sealed)

@@ -1,0 +1,141 @@
+"""A collection as the rest of the server sees it: writes go to its actor, reads to its View."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from vdb.collection.actor import Actor
+from vdb.collection.field_files import FIELDS_NAME
+from vdb.collection.field_keeper import FieldKeeper, built
+from vdb.collection.recovery import DATABASE_NAME, SEGMENTS_NAME, Recovered, recover
+from vdb.collection.state import SlotView
+from vdb.collection.threads import WorkerThreads
+from vdb.model.collection_config import CollectionConfig
+from vdb.model.field_index import PayloadFieldSchema
+from vdb.model.operations import CreateIndex, DeleteIndex, PointOperation
+from vdb.query.targets import Resolve
+from vdb.query.view import View
+from vdb.segment.sealed import SealedSegment
+from vdb.storage.sqlite import Readers, Synchronous, Writer
+
+T = TypeVar("T")
+
+
+class Collection:
+    """Made by ``open_collection``. ``retired`` receives folders of segments that nothing holds any more."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        actor: Actor,
+        threads: WorkerThreads,
+        readers: Readers,
+        recovered: Recovered,
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self.actor = actor
+        self.rebuilt = recovered.rebuilt
+        self.discarded = False  # set before it is closed for good, so that nothing is written that would be deleted
+        self._readers = readers
+        self._threads = threads
+        self._next_segment_id = recovered.next_segment_id
+
+    @property
+    def view(self) -> View:
+        return self.actor.view
+
+    @property
+    def slots(self) -> tuple[SlotView, ...]:
+        return self.actor.slots
+
+    @property
+    def segments_folder(self) -> Path:
+        return self.folder / SEGMENTS_NAME
+
+    def next_segment_id(self) -> int:
+        number, self._next_segment_id = self._next_segment_id, self._next_segment_id + 1
+        return number
+
+    async def write(self, operation: PointOperation) -> int:
+        """The seq of the operation, once it is durable and visible."""
+        return await self.actor.write(operation)
+
+    async def write_in_order(self, planned: Sequence[PointOperation | Resolve]) -> list[int]:
+        """Several writes with nothing in between; a Resolve makes its operation when its turn has come."""
+        return await self.actor.write_in_order(planned)
+
+    async def create_index(self, path: str, schema: PayloadFieldSchema, wait: bool) -> int:
+        """The seq of the operation, once it is durable, and once the index answers where ``wait`` is set."""
+        if path in self.view.fields and self.view.fields[path].schema == schema:
+            return self.view.seq
+        seq = await self.actor.change_indexes(CreateIndex(path, schema))
+        if wait:
+            await built(self.actor, path)
+        return seq
+
+    async def delete_index(self, path: str) -> int:
+        return await self.actor.change_indexes(DeleteIndex(path))
+
+    async def read(self, work: Callable[[View, sqlite3.Connection], T]) -> T:
+        """Runs ``work`` in a search thread on the newest View and a read-only connection."""
+        view = self.actor.view
+
+        def job() -> T:
+            with self._readers.borrow() as connection:
+                return work(view, connection)
+
+        return await self._threads.run(job)
+
+    @contextmanager
+    def reader(self) -> Iterator[tuple[View, sqlite3.Connection]]:
+        """The newest View and a read-only connection for this block; for work that is in a search thread already."""
+        with self._readers.borrow() as connection:
+            yield self.actor.view, connection
+
+
+@asynccontextmanager
+async def open_collection(
+    name: str, folder: Path, config: CollectionConfig, threads: WorkerThreads, synchronous: Synchronous
+) -> AsyncIterator[Collection]:
+    """Recovers the collection and runs its actor until the block ends; what was accepted by then is finished.
+
+    Raises Corrupt where its database is damaged.
+    """
+    writer = Writer(folder / DATABASE_NAME, synchronous)
+    await writer.open()
+    readers = Readers(folder / DATABASE_NAME)
+    try:
+        recovered = await writer.run(lambda connection: recover(connection, name, folder, config))
+
+        def discard(segment: SealedSegment) -> None:
+            segment.retire(lambda path: shutil.rmtree(path, ignore_errors=True))
+
+        async def resolve(work: Resolve) -> PointOperation:
+            return await collection.read(work)
+
+        actor = Actor(name, recovered.state, writer, recovered.log_bytes, discard, resolve)
+        collection = Collection(name, folder, actor, threads, readers, recovered)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(actor.run)
+            keeper = FieldKeeper(actor, readers, folder / FIELDS_NAME, recovered.reread)
+            nursery.start_soon(keeper.run)
+            try:
+                yield collection
+            finally:
+                actor.stop()
+                with trio.CancelScope(shield=True):
+                    await actor.stopped.wait()
+                    await keeper.close(write=not collection.discarded)
+                nursery.cancel_scope.cancel()
+    finally:
+        readers.close()  # before the writer: whoever closes last writes everything into the database file
+        await writer.close()
