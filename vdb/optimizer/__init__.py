@@ -1,0 +1,1 @@
+"""Decides which segments to rebuild, and rebuilds them in child processes."""
