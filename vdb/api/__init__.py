@@ -1,0 +1,1 @@
+"""The HTTP door: routes, the envelope, and the only place that knows status codes."""

@@ -1,0 +1,174 @@
+"""The application: every route of the table behind one wrapper that decodes, calls, and puts the envelope around."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import trio
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.routing import RequestRedirect
+
+from vdb import __version__
+from vdb.api import aliases, collections, distributed, indexes, older_search, points, search, service
+from vdb.api.connection import WholeRequest
+from vdb.api.envelope import failure, success
+from vdb.api.errors import explain_validation, to_http
+from vdb.api.openapi import document
+from vdb.api.routing import Call, Plain, Route
+from vdb.api.services import Services
+from vdb.config import Settings
+from vdb.errors import BadRequest, MalformedBody, VdbError
+from vdb.model.decode import decode_hook
+from vdb.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+JSON: Final = "application/json"
+INLINE_BYTES_MAX: Final = 256 * 1024  # larger bodies are decoded in a thread: a megabyte takes milliseconds
+
+
+def all_routes() -> list[Route]:
+    """The table of routes."""
+    modules = (collections, aliases, indexes, points, search, older_search, service, distributed)
+    return [route for module in modules for route in module.routes.table]
+
+
+def create_app(registry: Registry, settings: Settings) -> QuartTrio:
+    """The application over an open registry."""
+    app = QuartTrio("vdb", static_folder=None)
+    app.asgi_http_class = WholeRequest
+    app.config["MAX_CONTENT_LENGTH"] = settings.service.max_request_size_mb * 2**20
+    app.config["BODY_TIMEOUT"] = None
+    app.config["RESPONSE_TIMEOUT"] = None  # requests bring their own
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    services = Services(registry, settings)
+    routes = all_routes()
+    for route in routes:
+        app.add_url_rule(
+            _rule(route.path),
+            endpoint=f"{route.method} {route.path}",
+            view_func=_view(route, services),
+            methods=[route.method],
+            provide_automatic_options=False,
+        )
+    openapi = msgspec.json.encode(document(routes, __version__))
+    app.add_url_rule("/openapi.json", view_func=lambda: Response(openapi, content_type=JSON), methods=["GET"])
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+    app.asgi_app = _Slashes(app.asgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def _rule(path: str) -> str:
+    """``/collections/{name}`` in the router's notation."""
+    return path.replace("{", "<").replace("}", ">")
+
+
+def _view(route: Route, services: Services) -> Any:
+    """The view function of one route."""
+    decoder = None if route.body is None else msgspec.json.Decoder(route.body, dec_hook=decode_hook)
+    decode = route.decode or (None if decoder is None else decoder.decode)
+
+    async def view(**path: str) -> Response:
+        started = time.perf_counter()
+        try:
+            params = _params(route)
+            decoded = None if decode is None else await _body(route, decode, services)
+            result = await route.handler(Call(services, path, params, decoded))
+            if isinstance(result, Plain):
+                return Response(result.body, status=result.status, content_type=result.content_type)
+            return Response(success(result, started), content_type=JSON)
+        except VdbError as error:
+            return _refusal(error, started)
+
+    return view
+
+
+async def _body(route: Route, decode: Callable[[bytes], Any], services: Services) -> Any:
+    """The decoded body; None where there is none and none is needed."""
+    body = await request.get_data(cache=False, as_text=False)
+    assert isinstance(body, bytes)
+    if not body and route.body_optional:
+        return None
+    if len(body) <= INLINE_BYTES_MAX:
+        return _decode(decode, body)
+    return await trio.to_thread.run_sync(_decode, decode, body, limiter=services.decoding)
+
+
+def _decode(decode: Callable[[bytes], Any], body: bytes) -> Any:
+    """The body as the route's type; raises MalformedBody and OutOfBounds."""
+    try:
+        return decode(body)
+    except msgspec.ValidationError as error:
+        raise explain_validation(error, body) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedBody(str(error)) from error
+    except RecursionError:
+        raise MalformedBody("the body is nested too deeply") from None
+
+
+def _params(route: Route) -> Any:
+    """The query parameters as the route's struct; raises BadRequest."""
+    if not request.query_string:
+        return route.params()
+    try:
+        return msgspec.convert(request.args.to_dict(), route.params, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"Invalid query parameter: {error}") from error
+
+
+def _refusal(error: VdbError, started: float) -> Response:
+    status, message, headers = to_http(error)
+    if status >= 500 and error.__cause__ is not None:
+        logger.error("%s %s: %s", request.method, request.path, message)
+    return Response(failure(message, started), status=status, content_type=JSON, headers=headers)
+
+
+async def _http_error(error: HTTPException) -> Response:
+    """Errors of the HTTP layer itself (unknown route, wrong method, too large) in the envelope."""
+    status = error.code or 500
+    started = time.perf_counter()
+    message = {
+        404: f"Not found: no such route: {request.path}",
+        405: f"Method not allowed: {request.method} {request.path}",
+        413: "Payload too large: the request is larger than service.max_request_size_mb allows",
+    }.get(status, error.description or error.name)
+    headers = {}
+    if isinstance(error, RequestEntityTooLarge):
+        headers["Connection"] = "close"  # what is left of the body is not read
+    allowed = getattr(error, "valid_methods", None)
+    if allowed:
+        headers["Allow"] = ", ".join(sorted(allowed))
+    if isinstance(error, RequestRedirect):
+        status, message = 404, f"Not found: no such route: {request.path}"
+    return Response(failure(message, started), status=status, content_type=JSON, headers=headers)
+
+
+async def _unexpected(error: Exception) -> Response:
+    """A fault of vdb's own: logged once, with its traceback."""
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    return Response(
+        failure(f"Service error: {type(error).__name__}: {error}", time.perf_counter()), status=500, content_type=JSON
+    )
+
+
+class _Slashes:
+    """Doubled and trailing slashes are the same path without them."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            if "//" in path or (len(path) > 1 and path.endswith("/")):
+                scope = dict(scope)
+                scope["path"] = "/" + "/".join(part for part in path.split("/") if part)
+        await self._app(scope, receive, send)

@@ -1,0 +1,83 @@
+"""What clusters have: answered as a server without peers answers it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from vdb.api.routing import Call, Routes
+from vdb.errors import NotClustered
+from vdb.model.collection_results import CollectionClusterInfo, ShardKeysResponse
+from vdb.model.params import TimeoutParams
+
+routes = Routes("Distributed")
+
+_COLLECTION = "/collections/{collection_name}"
+_PEER_ID = 0  # of a server without peers
+
+
+class ClusterDisabled(msgspec.Struct, frozen=True, kw_only=True):
+    """This server is no cluster."""
+
+    status: Literal["disabled"] = "disabled"
+
+
+class PeerParams(TimeoutParams, frozen=True, kw_only=True):
+    force: bool = False
+
+
+@routes.add("GET", "/cluster", summary="Whether the server is part of a cluster", result=ClusterDisabled)
+async def cluster_status(call: Call) -> ClusterDisabled:
+    return ClusterDisabled()
+
+
+@routes.add("POST", "/cluster/recover", summary="Refused: there is no cluster")
+async def recover_current_peer(call: Call) -> bool:
+    return _refuse()
+
+
+@routes.add("DELETE", "/cluster/peer/{peer_id}", summary="Refused: there is no cluster", params=PeerParams)
+async def remove_peer(call: Call) -> bool:
+    return _refuse()
+
+
+@routes.add("GET", _COLLECTION + "/cluster", summary="The one shard of a collection", result=CollectionClusterInfo)
+async def collection_cluster_info(call: Call) -> CollectionClusterInfo:
+    view = call.services.registry.get(call.path["collection_name"]).view
+    return CollectionClusterInfo.standalone(_PEER_ID, view.points_count)
+
+
+@routes.add(
+    "POST", _COLLECTION + "/cluster", summary="Refused: there is no cluster", body=dict[str, Any], params=TimeoutParams
+)
+async def update_collection_cluster(call: Call) -> bool:
+    return _refuse()
+
+
+@routes.add("GET", _COLLECTION + "/shards", summary="Shard keys: there are none", result=ShardKeysResponse)
+async def list_shard_keys(call: Call) -> ShardKeysResponse:
+    call.services.registry.get(call.path["collection_name"])
+    return ShardKeysResponse()
+
+
+@routes.add(
+    "PUT", _COLLECTION + "/shards", summary="Refused: there is no cluster", body=dict[str, Any], params=TimeoutParams
+)
+async def create_shard_key(call: Call) -> bool:
+    return _refuse()
+
+
+@routes.add(
+    "POST",
+    _COLLECTION + "/shards/delete",
+    summary="Refused: there is no cluster",
+    body=dict[str, Any],
+    params=TimeoutParams,
+)
+async def delete_shard_key(call: Call) -> bool:
+    return _refuse()
+
+
+def _refuse() -> bool:
+    raise NotClustered("This server runs alone: cluster operations are not available")

@@ -1,0 +1,97 @@
+"""Errors as HTTP: the only place that knows which status an error has."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from vdb.errors import (
+    AlreadyExists,
+    BadRequest,
+    Busy,
+    CollectionBroken,
+    Corrupt,
+    DeadlineExceeded,
+    Forbidden,
+    InsufficientStorage,
+    MalformedBody,
+    NotClustered,
+    NotFound,
+    OutcomeUnknown,
+    OutOfBounds,
+    VdbError,
+)
+from vdb.model.ids import InvalidPointId
+
+_BOUND: Final = re.compile(
+    r"^Expected `(?:int|float|array|str|object)(?: \| null)?` (?:of )?(length )?(>=|<=|>|<) (\S+)"
+)
+_PATH: Final = re.compile(r" - at `\$(.*)`$", re.DOTALL)
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_LIMITS: Final = {
+    ">=": "must be {} or larger",
+    "<=": "must be {} or smaller",
+    ">": "must be larger than {}",
+    "<": "must be smaller than {}",
+}
+
+
+def to_http(error: VdbError) -> tuple[int, str, dict[str, str]]:
+    """``(status, message, extra headers)``."""
+    match error:
+        case OutOfBounds():
+            return 422, f"Validation error in JSON body: {error}", {}
+        case MalformedBody() | InvalidPointId():
+            return 400, f"Format error in JSON body: {error}", {}
+        case BadRequest():
+            return 400, f"Wrong input: {error}", {}
+        case NotFound():
+            return 404, f"Not found: {error}", {}
+        case AlreadyExists():
+            return 409, f"Wrong input: {error}", {}
+        case Forbidden():
+            return 403, f"Forbidden: {error}", {}
+        case NotClustered():
+            return 405, f"Service error: {error}", {}
+        case Busy(retry_after_s=retry_after_s):
+            return 429, f"Rate limiting exceeded: {error}", {"Retry-After": str(retry_after_s)}
+        case DeadlineExceeded():
+            return 408, f"Timeout error: {error}", {}
+        case InsufficientStorage():
+            return 507, f"Service error: {error}", {}
+        case OutcomeUnknown() | CollectionBroken() | Corrupt():
+            return 500, f"Service error: {error}", {}
+    return 500, f"Service error: {error}", {}
+
+
+def explain_validation(error: msgspec.ValidationError, body: bytes | None) -> BadRequest:
+    """msgspec's complaint as Qdrant's: a broken bound is a validation error, 422, a wrong type a format error, 400."""
+    message = str(error)
+    bound = _BOUND.match(message)
+    if bound is None:
+        return MalformedBody(message.replace(" - at `$.", " at `").replace(" - at `$", " at `"))
+    is_length, comparison, limit = bound.groups()
+    found = _PATH.search(message)
+    steps = _STEP.findall(found.group(1)) if found else []
+    field = "".join(f"[{index}]" if index else f".{key}" for key, index in steps).lstrip(".")
+    value = _value_at(body, steps)
+    if is_length:
+        return OutOfBounds(field, f"length {len(value) if isinstance(value, (list, str, dict)) else ''} invalid")
+    if type(value) is int and value < 0 and limit in ("0", "1"):
+        return MalformedBody(f"{field}: invalid value: integer `{value}`, expected an unsigned integer")
+    shown = "null" if value is None else value
+    return OutOfBounds(field, f"value {shown} invalid, {_LIMITS[comparison].format(limit)}")
+
+
+def _value_at(body: bytes | None, steps: list[tuple[str, str]]) -> Any:
+    """The value that was refused; None where the path cannot be followed."""
+    try:
+        value: Any = orjson.loads(body or b"")
+        for key, index in steps:
+            value = value[int(index)] if index else value[key]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return value

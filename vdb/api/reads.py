@@ -1,0 +1,62 @@
+"""Reads: one hop into a search thread, with the request's deadline."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from vdb.api.routing import Call, Encoded
+from vdb.errors import DeadlineExceeded
+from vdb.query.deadline import Deadline
+from vdb.query.examples import Source
+from vdb.query.execute import NO_LOOKUPS, Lookups
+from vdb.query.view import View
+
+ReadWork = Callable[[View, sqlite3.Connection, Deadline], str]
+
+
+class LookupWork(Protocol):
+    """Work that reads other collections too."""
+
+    def __call__(self, view: View, connection: sqlite3.Connection, deadline: Deadline, *, lookups: Lookups) -> str: ...
+
+
+async def read(call: Call, work: ReadWork) -> Encoded:
+    """Runs ``work`` on the collection's newest View; its JSON text. Raises DeadlineExceeded at the deadline."""
+    collection = call.services.registry.get(call.path["collection_name"])
+    timeout_s = call.params.timeout
+    deadline = Deadline.after(timeout_s)
+
+    def job(view: View, connection: sqlite3.Connection) -> Encoded:
+        deadline.check()
+        return Encoded(work(view, connection, deadline).encode())
+
+    if timeout_s is None:
+        return await collection.read(job)
+    with trio.move_on_after(timeout_s):
+        return await collection.read(job)
+    raise DeadlineExceeded(timeout_s)
+
+
+async def read_with_lookups(call: Call, names: Collection[str], work: LookupWork) -> Encoded:
+    """``read``, with the collections of ``names`` at hand. Raises CollectionNotFound for one that does not exist."""
+    if not names:
+        return await read(call, partial(work, lookups=NO_LOOKUPS))
+    registry = call.services.registry
+    own = registry.get(call.path["collection_name"])
+    others = {name: registry.get(name) for name in names}
+
+    def looking_up(view: View, connection: sqlite3.Connection, deadline: Deadline) -> str:
+        with ExitStack() as stack:
+            lookups = {
+                name: Source(view, connection) if other is own else Source(*stack.enter_context(other.reader()))
+                for name, other in others.items()
+            }
+            return work(view, connection, deadline, lookups=lookups)
+
+    return await read(call, looking_up)

@@ -1,0 +1,325 @@
+"""The registry: names and aliases to running collections. Owns the catalog.
+
+Guarantees
+    What the catalog names is on disk before it is named, and a name is gone from the catalog before its files go, so
+    that a crash leaves at most folders that nobody names: they are swept at start.
+    Creating, deleting and renaming happen one at a time; reads of ``get`` never wait for them.
+    A collection that cannot be opened is named in the log and answers an error; the others serve.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import trio
+
+from vdb.collection.collection import Collection, open_collection
+from vdb.collection.commit import utc_now
+from vdb.collection.copy import copy_points
+from vdb.collection.threads import WorkerThreads
+from vdb.config import Settings
+from vdb.errors import AlreadyExists, BadRequest, CollectionBroken, CollectionNotFound, Corrupt, NotFound
+from vdb.files import fsync_dir, resource
+from vdb.model import collection_config
+from vdb.model.collection_config import CollectionConfig, UpdateCollection
+from vdb.model.collection_results import (
+    AliasDescription,
+    CreateAliasOperation,
+    DeleteAliasOperation,
+    RenameAliasOperation,
+)
+from vdb.model.names import validate_collection_name
+from vdb.model.vector_params import VectorNameConfig
+from vdb.optimizer.worker import Budget, Optimizer
+from vdb.storage import catalog
+from vdb.storage.catalog import CatalogEntry
+from vdb.storage.migrate import load_migrations, migrate
+from vdb.storage.sqlite import Writer
+
+logger = logging.getLogger(__name__)
+
+CATALOG_NAME: Final = "catalog.sqlite"
+COLLECTIONS_NAME: Final = "collections"
+_SLUG: Final = re.compile(r"[^a-z0-9]+")
+_SLUG_LENGTH_MAX: Final = 40
+
+AliasAction = CreateAliasOperation | DeleteAliasOperation | RenameAliasOperation
+
+
+@dataclass(slots=True)
+class Running:
+    """A collection with its tasks. ``collection`` is None for one that could not be opened: ``failure`` says why."""
+
+    entry: CatalogEntry
+    collection: Collection | None = None
+    optimizer: Optimizer | None = None
+    failure: CollectionBroken | None = None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    closed: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverySummary:
+    """What the start found."""
+
+    collections: int
+    points: int
+    rebuilt_segments: int
+    broken: Sequence[str]
+
+    def __str__(self) -> str:
+        text = f"{self.collections} collections, {self.points} points"
+        if self.rebuilt_segments:
+            text += f", {self.rebuilt_segments} damaged segments to rebuild"
+        if self.broken:
+            text += f", {len(self.broken)} collections that cannot be opened: {', '.join(self.broken)}"
+        return text
+
+
+class Registry:
+    """Made by ``open_registry``. Owned by the server's root task."""
+
+    def __init__(self, settings: Settings, folder: Path, writer: Writer, nursery: trio.Nursery, cpus: int) -> None:
+        performance = settings.storage.performance
+        self.settings = settings
+        self.threads = WorkerThreads(performance.search_threads(cpus), "search")
+        self.recovered = RecoverySummary(0, 0, 0, ())
+        self._folder = folder
+        self._writer = writer
+        self._nursery = nursery
+        self._lock = trio.Lock()
+        self._by_name: dict[str, Running] = {}
+        self._aliases: dict[str, str] = {}
+        self._budget = Budget(
+            trio.CapacityLimiter(performance.optimizer_cpus(cpus)),
+            trio.CapacityLimiter(performance.optimizer_cpus(cpus)),
+            cpus,
+        )
+
+    def get(self, name: str) -> Collection:
+        """The collection of that name or alias; raises CollectionNotFound and CollectionBroken."""
+        running = self.running(name)
+        if running.collection is None:
+            assert running.failure is not None
+            raise running.failure
+        return running.collection
+
+    def running(self, name: str) -> Running:
+        """Raises CollectionNotFound."""
+        running = self._by_name.get(self._aliases.get(name, name))
+        if running is None:
+            raise CollectionNotFound(name)
+        return running
+
+    def exists(self, name: str) -> bool:
+        return self._aliases.get(name, name) in self._by_name
+
+    def names(self) -> list[str]:
+        """Names of all collections, sorted."""
+        return sorted(self._by_name)
+
+    def aliases(self, collection: str | None = None) -> list[AliasDescription]:
+        """All aliases, or those of one collection, sorted by alias."""
+        return [
+            AliasDescription(alias_name=alias, collection_name=name)
+            for alias, name in sorted(self._aliases.items())
+            if collection is None or name == collection
+        ]
+
+    async def create(self, name: str, config: CollectionConfig, copy_from: Collection | None = None) -> Collection:
+        """A new collection, with the points of ``copy_from`` where one is given.
+
+        Raises AlreadyExists, and BadRequest for the name of an alias or for points that do not fit.
+        """
+        validate_collection_name(name)
+        async with self._lock:
+            if name in self._by_name:
+                raise AlreadyExists(f"Collection `{name}` already exists!")
+            if name in self._aliases:
+                raise BadRequest(f"Can't create collection with name {name}. Alias with the same name already exists")
+            folder = f"{_SLUG.sub('-', name.lower())[:_SLUG_LENGTH_MAX].strip('-') or 'collection'}-{uuid4().hex[:12]}"
+            text = collection_config.encode(config)
+            running = Running(CatalogEntry(0, name, folder, text))
+            await self._open(running, config)
+            if copy_from is not None:
+                assert running.collection is not None
+                try:
+                    await copy_points(copy_from, running.collection)
+                except BaseException:
+                    await self._abandon(running)
+                    raise
+            collection_id: int = await self._writer.run(
+                partial(catalog.add_collection, name=name, folder=folder, config=text, created_at=utc_now())
+            )
+            running.entry = CatalogEntry(collection_id, name, folder, text)
+            self._by_name[name] = running
+            assert running.collection is not None
+            return running.collection
+
+    async def delete(self, name: str) -> bool:
+        """False where there is no such collection. Its aliases go with it."""
+        async with self._lock:
+            running = self._by_name.get(self._aliases.get(name, name))
+            if running is None:
+                return False
+            entry = running.entry
+            await self._writer.run(partial(catalog.remove_collection, collection_id=entry.collection_id))
+            del self._by_name[entry.name]
+            self._aliases = {alias: target for alias, target in self._aliases.items() if target != entry.name}
+            await self._abandon(running)
+            return True
+
+    async def _abandon(self, running: Running) -> None:
+        """Stops a collection that the catalog does not name any more and deletes its folder."""
+        with trio.CancelScope(shield=True):
+            if running.collection is not None:
+                running.collection.discarded = True
+            running.scope.cancel()
+            await running.closed.wait()
+            path = self._folder / COLLECTIONS_NAME / running.entry.folder
+            await trio.to_thread.run_sync(partial(shutil.rmtree, path, ignore_errors=True))
+
+    async def update(self, name: str, update: UpdateCollection) -> None:
+        """Changes the parameters of a living collection; raises BadRequest."""
+        async with self._lock:
+            collection = self.get(name)
+            await self._reconfigure(name, collection_config.apply_update(collection.view.config, update))
+
+    async def add_vector(self, name: str, vector: str, added: VectorNameConfig) -> None:
+        """Adds a named vector to a living collection; raises BadRequest where another has the name."""
+        async with self._lock:
+            collection = self.get(name)
+            await self._reconfigure(name, collection_config.add_vector(collection.view.config, vector, added))
+
+    async def remove_vector(self, name: str, vector: str) -> None:
+        """Removes a named vector from a living collection, with all its data; raises UnknownVectorName."""
+        async with self._lock:
+            collection = self.get(name)
+            await self._reconfigure(name, collection_config.remove_vector(collection.view.config, vector))
+
+    async def _reconfigure(self, name: str, config: CollectionConfig) -> None:
+        running = self.running(name)
+        assert running.collection is not None
+        text = collection_config.encode(config)
+        entry = running.entry
+        await self._writer.run(partial(catalog.set_config, collection_id=entry.collection_id, config=text))
+        running.entry = CatalogEntry(entry.collection_id, entry.name, entry.folder, text)
+        await running.collection.actor.reconfigure(config)
+
+    async def change_aliases(self, actions: Sequence[AliasAction]) -> None:
+        """Applies all actions or none; raises NotFound, AlreadyExists, OutOfBounds."""
+        async with self._lock:
+            aliases = dict(self._aliases)
+            for action in actions:
+                self._apply_alias(aliases, action)
+            rows = [(alias, self._by_name[name].entry.collection_id) for alias, name in aliases.items()]
+            await self._writer.run(partial(catalog.replace_aliases, aliases=rows))
+            self._aliases = aliases
+
+    def _apply_alias(self, aliases: dict[str, str], action: AliasAction) -> None:
+        match action:
+            case CreateAliasOperation(create_alias=create):
+                validate_collection_name(create.alias_name, field="alias_name")
+                if create.collection_name not in self._by_name:
+                    raise CollectionNotFound(create.collection_name)
+                if create.alias_name in self._by_name:
+                    raise AlreadyExists(f"Collection `{create.alias_name}` already exists!")
+                aliases[create.alias_name] = create.collection_name
+            case DeleteAliasOperation(delete_alias=delete):
+                aliases.pop(delete.alias_name, None)
+            case RenameAliasOperation(rename_alias=rename):
+                validate_collection_name(rename.new_alias_name, field="new_alias_name")
+                if rename.old_alias_name not in aliases:
+                    raise NotFound(f"Alias {rename.old_alias_name} does not exists!")
+                if rename.new_alias_name in self._by_name:
+                    raise AlreadyExists(f"Collection `{rename.new_alias_name}` already exists!")
+                aliases[rename.new_alias_name] = aliases.pop(rename.old_alias_name)
+
+    async def recover(self) -> None:
+        """Opens everything that the catalog names."""
+        entries: list[CatalogEntry] = await self._writer.run(catalog.read_collections)
+        self._aliases = await self._writer.run(catalog.read_aliases)
+        await trio.to_thread.run_sync(self._sweep, {entry.folder for entry in entries})
+        for entry in entries:
+            running = Running(entry)
+            self._by_name[entry.name] = running
+            try:
+                await self._open(running, collection_config.decode(entry.config))
+            except (Corrupt, OSError) as error:
+                logger.error("collection %s cannot be opened: %s", entry.name, error)
+                running.failure = CollectionBroken(f"Collection `{entry.name}` cannot be opened: {error}")
+        opened = [running.collection for running in self._by_name.values() if running.collection is not None]
+        self.recovered = RecoverySummary(
+            len(opened),
+            sum(collection.view.points_count for collection in opened),
+            sum(len(collection.rebuilt) for collection in opened),
+            [name for name, running in self._by_name.items() if running.failure is not None],
+        )
+
+    def _sweep(self, named: set[str]) -> None:
+        """Deletes collection folders that were never named, or whose deletion a crash interrupted."""
+        folder = self._folder / COLLECTIONS_NAME
+        folder.mkdir(exist_ok=True)
+        for path in folder.iterdir():
+            if path.is_dir() and path.name not in named:
+                logger.info("removing the folder of a deleted collection: %s", path.name)
+                shutil.rmtree(path, ignore_errors=True)
+
+    async def _open(self, running: Running, config: CollectionConfig) -> None:
+        """Starts the collection's tasks and returns when it serves."""
+        await self._nursery.start(self._run_collection, running, config)
+
+    async def _run_collection(
+        self, running: Running, config: CollectionConfig, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        folder = self._folder / COLLECTIONS_NAME / running.entry.folder
+        folder.mkdir(exist_ok=True)
+        fsync_dir(folder.parent)
+        name, synchronous = running.entry.name, self.settings.storage.synchronous
+        try:
+            with running.scope:
+                async with open_collection(name, folder, config, self.threads, synchronous) as collection:
+                    running.collection = collection
+                    running.optimizer = Optimizer(collection, self._budget)
+                    task_status.started()
+                    await running.optimizer.run()
+                    await trio.sleep_forever()
+        finally:
+            running.closed.set()
+
+
+@asynccontextmanager
+async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
+    """Opens the storage folder, recovers every collection, and on leaving finishes what was accepted and closes.
+
+    Needs a running trio-asyncio loop and the folder's lock. Raises Corrupt when the catalog is damaged.
+    """
+    folder = Path(settings.storage.storage_path)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (at start, before anything is served)
+    writer = Writer(folder / CATALOG_NAME, settings.storage.synchronous)
+    await writer.open()
+    try:
+        migrations = load_migrations(resource("migrations/catalog"))
+        await writer.run(lambda connection: migrate(connection, folder / CATALOG_NAME, migrations))
+        async with trio.open_nursery() as nursery:
+            registry = Registry(settings, folder, writer, nursery, os.cpu_count() or 1)
+            registry.threads.start()
+            try:
+                await registry.recover()
+                yield registry
+            finally:
+                for running in registry._by_name.values():
+                    running.scope.cancel()
+        registry.threads.stop()
+    finally:
+        await writer.close()
