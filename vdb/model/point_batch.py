@@ -7,7 +7,7 @@ lock is free between slices (decoding a megabyte holds it for milliseconds) and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,9 +18,10 @@ from vdb.errors import BadRequest, MalformedBody, UnknownVectorName
 from vdb.model.conditions import Filter
 from vdb.model.decode import decode_hook
 from vdb.model.ids import PointId, parse_point_id
+from vdb.model.inference import InferenceInput, is_inference_input, read_inference_input
 from vdb.model.operations import Column, SparseColumn, UpdateVectors, Upsert, VectorColumn
 from vdb.model.payloads import payload_text, read_payload
-from vdb.model.points import PointInsertOperations, PointStruct, PointVectors, UpdateMode
+from vdb.model.points import PointInsertOperations, PointStruct, PointVectors, UpdateMode, UpdateVectorsRequest
 from vdb.model.sparse import Space, SparseSpace, SparseVector, read_sparse
 from vdb.model.vector_params import UNNAMED
 from vdb.model.vectors import Floats, VectorSpace, prepare
@@ -33,6 +34,8 @@ _BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _ATTEMPTS_MAX: Final = 64  # places that turn out to lie inside a payload before a slice is given up
 
 Vectors = Floats | Sequence[Any]
+# What a model makes of inputs, in their order: sparse vectors, or ``(dim,)`` float32.
+Embed = Callable[[Sequence[InferenceInput]], Sequence[SparseVector | Floats]]
 
 
 @dataclass(slots=True)
@@ -45,6 +48,16 @@ class _Column:
     def add(self, rows: Iterable[int], values: list[Any]) -> None:
         self.rows.extend(rows)
         self.blocks.append(_as_block(values))
+
+    @property
+    def asks_for_models(self) -> bool:
+        return any(not isinstance(block, np.ndarray) and any(map(is_inference_input, block)) for block in self.blocks)
+
+    def embed(self, space: Space, embed: Embed) -> None:
+        """Puts vectors in the place of what asks for a model; raises MalformedBody, BadRequest."""
+        for place, block in enumerate(self.blocks):
+            if not isinstance(block, np.ndarray):
+                self.blocks[place] = _embedded(space, block, embed)
 
     def prepared(self, space: VectorSpace) -> Floats:
         """All values as ``(k, dim)`` float32; raises WrongDimension, BadRequest."""
@@ -69,9 +82,8 @@ class PointBatch:
         for position, point in enumerate(points, start=len(self.ids)):
             self.ids.append(parse_point_id(point.id))
             self.payloads.append(_payload_text(point.payload) if isinstance(point, PointStruct) else None)
-            values = point.vector if isinstance(point.vector, dict) else {UNNAMED: point.vector}
-            if isinstance(point.vector, dict) and "model" in values and "text" in values:
-                refuse_inference(point.vector)
+            named_vectors = isinstance(point.vector, dict) and not is_inference_input(point.vector)
+            values: Any = point.vector if named_vectors else {UNNAMED: point.vector}
             for name, value in values.items():
                 rows, vectors = named.setdefault(name, ([], []))
                 rows.append(position)
@@ -79,13 +91,19 @@ class PointBatch:
         for name, (rows, vectors) in named.items():
             self.columns.setdefault(name, _Column()).add(rows, vectors)
 
-    def vector_columns(self, spaces: Mapping[str, Space]) -> list[Column]:
+    @property
+    def asks_for_models(self) -> bool:
+        """Whether some vector is to be made by a model: that takes long, and belongs in a thread."""
+        return any(column.asks_for_models for column in self.columns.values())
+
+    def vector_columns(self, spaces: Mapping[str, Space], embed: Embed) -> list[Column]:
         """Checked and normalised vectors; raises UnknownVectorName, WrongDimension, BadRequest."""
         columns: list[Column] = []
         for name, column in self.columns.items():
             space = spaces.get(name)
             if space is None:
                 raise UnknownVectorName(name)
+            column.embed(space, embed)
             rows = None if column.rows == list(range(len(self.ids))) else tuple(column.rows)
             if isinstance(space, SparseSpace):
                 values = (value for block in column.blocks for value in block)
@@ -98,11 +116,11 @@ class PointBatch:
                 columns.append(VectorColumn(name, column.prepared(space), rows))
         return columns
 
-    def upsert(self, spaces: Mapping[str, Space]) -> Upsert:
-        return Upsert(self.ids, self.payloads, self.vector_columns(spaces))
+    def upsert(self, spaces: Mapping[str, Space], embed: Embed) -> Upsert:
+        return Upsert(self.ids, self.payloads, self.vector_columns(spaces, embed))
 
-    def update_vectors(self, spaces: Mapping[str, Space]) -> UpdateVectors:
-        return UpdateVectors(self.ids, self.vector_columns(spaces))
+    def update_vectors(self, spaces: Mapping[str, Space], embed: Embed) -> UpdateVectors:
+        return UpdateVectors(self.ids, self.vector_columns(spaces, embed))
 
 
 _POINTS: Final = msgspec.json.Decoder(list[PointStruct], dec_hook=decode_hook)
@@ -187,11 +205,22 @@ def batch_of(request: PointInsertOperations) -> PointBatch:
     return batch
 
 
+def asks_for_models(request: PointInsertOperations | UpdateVectorsRequest) -> bool:
+    """Whether some vector of a decoded request is to be made by a model."""
+    if isinstance(request, PointInsertOperations) and request.batch is not None:
+        vectors = request.batch.vectors
+        columns = vectors.values() if isinstance(vectors, dict) else [vectors]
+        return any(is_inference_input(vector) for column in columns for vector in column)
+    vectors_of_points = [point.vector for point in request.points or ()]
+    return any(
+        is_inference_input(vector) or (isinstance(vector, dict) and any(map(is_inference_input, vector.values())))
+        for vector in vectors_of_points
+    )
+
+
 def _read_multivector(space: VectorSpace, value: Any) -> Floats:
     """``(tokens, dim)`` float32; one plain vector counts as a multivector of one. Raises what ``prepare`` raises."""
     if isinstance(value, dict):
-        if "model" in value:
-            refuse_inference(value)
         raise BadRequest(f"Expected a multivector for vector `{space.name}`")
     if isinstance(value, np.ndarray):
         return prepare(space, np.atleast_2d(value))
@@ -201,14 +230,27 @@ def _read_multivector(space: VectorSpace, value: Any) -> Floats:
 
 
 def _read_sparse(value: Any, name: str) -> SparseVector:
-    if isinstance(value, dict) and "model" in value:
-        refuse_inference(value)
-    return read_sparse(value, f"vector `{name}`")
+    return value if isinstance(value, SparseVector) else read_sparse(value, f"vector `{name}`")
 
 
-def refuse_inference(value: Mapping[str, Any]) -> None:
-    """An object that asks the server to make the vector: this server has no models."""
-    raise BadRequest(f"Inference is not supported: model `{value.get('model')}`; send the vector itself")
+def _embedded(space: Space, values: Sequence[Any], embed: Embed) -> Sequence[Any]:
+    """``values`` with vectors in the place of inputs for models; raises MalformedBody, BadRequest."""
+    places = [place for place, value in enumerate(values) if is_inference_input(value)]
+    if not places:
+        return values
+    try:
+        inputs = [read_inference_input(values[place]) for place in places]
+    except ValueError as error:
+        raise MalformedBody(f"vector `{space.name}`: {error}") from error
+    embedded = list(values)
+    for place, given, vector in zip(places, inputs, embed(inputs), strict=True):
+        if isinstance(vector, SparseVector) is not isinstance(space, SparseSpace):
+            wanted, made = ("dense", "sparse") if isinstance(vector, SparseVector) else ("sparse", "dense")
+            raise BadRequest(
+                f"Expected a {wanted} vector for vector `{space.name}`: model `{given.model}` makes {made} ones"
+            )
+        embedded[place] = vector if isinstance(vector, SparseVector) else vector.tolist()
+    return embedded
 
 
 def _payload_text(raw: msgspec.Raw) -> bytes | None:
@@ -238,8 +280,6 @@ def _prepare(space: VectorSpace, block: Vectors) -> Floats:
         return prepare(space, block)
     for value in block:
         if isinstance(value, dict):
-            if "model" in value:
-                refuse_inference(value)
             raise BadRequest(f"Expected a dense vector for vector `{space.name}`")
         if not isinstance(value, list):
             raise BadRequest(f"Expected a dense vector for vector `{space.name}`, got `{type(value).__name__}`")

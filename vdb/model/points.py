@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -12,7 +12,24 @@ from vdb.model.ids import PointId, RequestId, parse_point_id
 
 UpdateMode = Literal["upsert", "insert_only", "update_only"]
 
-ShardKey = Any
+_SHARD_KEY: Final[dict[str, Any]] = {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}
+# Only ever refused, so that its shape matters to the OpenAPI document alone.
+ShardKey = Annotated[
+    Any,
+    msgspec.Meta(
+        extra_json_schema={
+            "anyOf": [
+                *_SHARD_KEY["anyOf"],
+                {"type": "array", "items": _SHARD_KEY},
+                {
+                    "type": "object",
+                    "required": ["target", "fallback"],
+                    "properties": {"target": _SHARD_KEY, "fallback": _SHARD_KEY},
+                },
+            ]
+        }
+    ),
+]
 
 # A vector as JSON: dense, multi, or an object (sparse, or an inference object). Numbers are checked here, shapes later.
 VectorValue = list[float | list[float]] | dict[str, Any]
@@ -39,7 +56,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Points by columns: every list has one entry a point."""
 
     ids: list[RequestId]
-    vectors: list[list[float | list[float]]] | dict[str, list[VectorValue]]
+    vectors: list[VectorValue] | dict[str, list[VectorValue]]
     payloads: list[PayloadOrNull] | None = None
 
 
