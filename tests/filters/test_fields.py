@@ -244,10 +244,6 @@ def test_facets_count_each_value_of_a_point_once(
     counted = Counter(value for value, num in pairs(world, "a", read) if mask is None or num in mask)
     snapshot = index.snapshot()
     assert snapshot.facet(None if mask is None else BitMap(mask)) == counted
-    for num in world:
-        assert sorted(snapshot.values(num)) == sorted(
-            value for value, holder in pairs(world, "a", read) if holder == num
-        )
     assert snapshot.points() == len({num for _, num in pairs(world, "a", read)})
 
 

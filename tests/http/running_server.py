@@ -18,7 +18,7 @@ T = TypeVar("T")
 START_S: Final = 30.0
 STOP_S: Final = 15.0
 _POLL_S: Final = 0.02
-_LISTENS: Final = re.compile(r"listens on (http://[^\s,]+)")
+_LISTENS: Final = re.compile(r"listens on (https?://[^\s,]+)")
 
 
 class RunningServer:

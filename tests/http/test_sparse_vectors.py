@@ -34,6 +34,18 @@ def test_a_sparse_vector_is_answered_sorted_by_index(mixed: Collection) -> None:
     ]
 
 
+def test_points_are_filtered_by_having_a_sparse_vector_beside_fields_without_an_index(mixed: Collection) -> None:
+    filter = {"should": [{"has_vector": "s"}, {"key": "a", "match": {"value": 1}}]}
+    assert mixed.points("POST", "/count", {"filter": filter}) == {"count": 2}
+
+
+def test_an_empty_sparse_vector_is_kept_and_never_found(mixed: Collection) -> None:
+    mixed.upsert({"id": 4, "vector": {"s": {"indices": [], "values": []}}})
+    assert mixed.get(4)["vector"] == {"s": {"indices": [], "values": []}}
+    found = mixed.query(query={"indices": [3, 7, 4294967295], "values": [1, 1, 1]}, using="s")
+    assert [hit["id"] for hit in found] == [3, 1]
+
+
 def test_one_vector_is_written_and_deleted_without_the_other(mixed: Collection) -> None:
     mixed.change("PUT", "/vectors", {"points": [{"id": 1, "vector": {"s": {"indices": [9], "values": [9]}}}]})
     assert mixed.get(1)["vector"] == {"d": [1.0, 2.0], "s": {"indices": [9], "values": [9.0]}}
@@ -98,10 +110,3 @@ def test_multivectors_are_kept_whole(create: Create) -> None:
     collection.refusal(400, "PUT", "", {"points": [{"id": 3, "vector": {"m": [[1, 2, 3]]}}]})
     collection.refusal(400, "PUT", "", {"points": [{"id": 3, "vector": {"m": []}}]})
     assert collection.count() == 2
-
-
-def test_what_cannot_be_searched_is_refused_by_name(mixed: Collection, create: Create) -> None:
-    assert "sparse" in mixed.refusal(400, "POST", "/query", {"query": [1, 2], "using": "s"})
-    multi = create(vectors={"size": 2, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}})
-    multi.upsert({"id": 1, "vector": [[1, 2], [3, 4]]})
-    assert "multivector" in multi.refusal(400, "POST", "/query", {"query": [1, 2]})

@@ -1,4 +1,4 @@
-"""A collection with every distance and many kinds of payload, in vdb and in qdrant-client's local mode.
+"""A collection with every kind of vector and distance, in vdb and in qdrant-client's local mode.
 
 Local mode is used through its public methods only. What it does otherwise than the server is left out of the calls:
 
@@ -8,6 +8,8 @@ Local mode is used through its public methods only. What it does otherwise than 
   prefetches stand in lists here.
 - Groups of a query with prefetches: local mode lengthens the prefetches, and so does Qdrant, which counts as a bug
   there (qdrant issue 9764). Prefetches are as long as the collection here.
+- Relevance feedback over sparse vectors and multivectors, and a dense vector as a multivector of one token, raise
+  errors in local mode.
 """
 
 from __future__ import annotations
@@ -29,9 +31,14 @@ DISTANCES: Final = {
     "euclid": models.Distance.EUCLID,
     "manhattan": models.Distance.MANHATTAN,
 }
-NAMES: Final = tuple(DISTANCES)
+DENSE: Final = tuple(DISTANCES)
+SPARSE: Final = ("sparse", "idf")
+MULTI: Final = tuple(f"multi-{name}" for name in DISTANCES)
+NAMES: Final = (*DENSE, *SPARSE, *MULTI)
+KINDS: Final = (DENSE, SPARSE, MULTI)
+DIMENSIONS: Final = (0, 3, 7, 8, 9, 40, 41, 1_000, 70_000, 2**31, 2**32 - 1)
 
-Vector = list[float]
+Vector = list[float] | list[list[float]] | models.SparseVector
 
 
 class World:
@@ -42,15 +49,23 @@ class World:
         self.name, self.others = name, f"{name}-others"
         self.server, self.local = QdrantClient(url=url, timeout=60), QdrantClient(":memory:")
         self.lacking: dict[str, set[int]] = {vector: set() for vector in NAMES}
-        config = {vector: models.VectorParams(size=DIM, distance=distance) for vector, distance in DISTANCES.items()}
+        multi = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+        config = {}
+        for vector, distance in DISTANCES.items():
+            config[vector] = models.VectorParams(size=DIM, distance=distance)
+            config[f"multi-{vector}"] = models.VectorParams(size=DIM, distance=distance, multivector_config=multi)
+        sparse = {
+            "sparse": models.SparseVectorParams(),
+            "idf": models.SparseVectorParams(modifier=models.Modifier.IDF),
+        }
         points = [self._point(i) for i in range(COUNT)]
         others = [
-            models.PointStruct(id=i, vector={vector: self.vector() for vector in NAMES}, payload={"other": i})
+            models.PointStruct(id=i, vector={vector: self.vector(vector) for vector in NAMES}, payload={"other": i})
             for i in range(0, COUNT, 2)
         ]
         for client in (self.server, self.local):
             for collection, content in ((self.name, points), (self.others, others)):
-                client.create_collection(collection, vectors_config=config)
+                client.create_collection(collection, vectors_config=config, sparse_vectors_config=sparse)
                 client.upsert(collection, content, wait=True)
         kinds = models.PayloadSchemaType
         for key, schema in (("rank", kinds.INTEGER), ("price", kinds.FLOAT), ("city", kinds.KEYWORD)):
@@ -77,20 +92,28 @@ class World:
         vectors: dict[str, Any] = {}
         for name in NAMES:
             if self.random.random() < 0.9:
-                vectors[name] = self.vector()
+                vectors[name] = self.vector(name)
             else:
                 self.lacking[name].add(i)
         return models.PointStruct(id=i, vector=vectors, payload=payload)
 
-    def vector(self) -> Vector:
-        return [round(self.random.uniform(-2, 2), 3) for _ in range(DIM)]
+    def vector(self, name: str) -> Vector:
+        if name in SPARSE:
+            indices = self.random.sample(DIMENSIONS, self.random.randrange(1, 6))
+            return models.SparseVector(indices=indices, values=self._numbers(len(indices)))
+        if name in MULTI:
+            return [self._numbers(DIM) for _ in range(self.random.randrange(1, 5))]
+        return self._numbers(DIM)
+
+    def _numbers(self, count: int) -> list[float]:
+        return [round(self.random.uniform(-2, 2), 6) for _ in range(count)]
 
     def id_with(self, name: str) -> int:
         return self.random.choice([i for i in range(COUNT) if i not in self.lacking[name]])
 
     def example(self, name: str) -> Any:
         """A vector, or the id of a point that has one."""
-        return self.vector() if self.random.random() < 0.5 else self.id_with(name)
+        return self.vector(name) if self.random.random() < 0.5 else self.id_with(name)
 
     def examples(self, name: str, least: int = 0) -> list[Any]:
         return [self.example(name) for _ in range(self.random.randrange(least, 4))]
@@ -115,7 +138,7 @@ class World:
 
     def vector_query(self, name: str) -> Any:
         """Any kind of query that compares vectors."""
-        match self.random.randrange(7):
+        match self.random.randrange(7 if name in DENSE else 6):
             case 0:
                 return self.example(name)
             case 1:
@@ -144,7 +167,7 @@ class World:
 
     def feedback(self, name: str) -> models.RelevanceFeedbackQuery:
         items = [
-            models.FeedbackItem(example=self.vector(), score=round(self.random.random(), 2))
+            models.FeedbackItem(example=self.vector(name), score=round(self.random.random(), 2))
             for _ in range(self.random.randrange(1, 5))
         ]
         naive = models.NaiveFeedbackStrategyParams(
@@ -152,7 +175,7 @@ class World:
         )
         return models.RelevanceFeedbackQuery(
             relevance_feedback=models.RelevanceFeedbackInput(
-                target=self.vector(), feedback=items, strategy=models.NaiveFeedbackStrategy(naive=naive)
+                target=self.vector(name), feedback=items, strategy=models.NaiveFeedbackStrategy(naive=naive)
             )
         )
 

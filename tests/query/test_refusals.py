@@ -96,7 +96,6 @@ def nested_sum(levels: int) -> Any:
                 "using": "a",
             },
         ),
-        (400, "multivector", {"query": [[1, 0], [0, 1]], "using": "a"}),
         (400, "image", {"query": {"image": "x", "model": "y"}, "using": "a"}),
         (400, "prefetch", deep(70)),
         (400, "prefetch", {"prefetch": [[NEAR]], "query": {"fusion": "rrf"}}),
@@ -225,3 +224,10 @@ def test_a_wrong_request_of_an_older_client_is_refused(
 def test_a_missing_collection_is_not_found(client: Client, path: str) -> None:
     body = {"searches": [], "group_by": "n", "limit": 1, "target": [1]}
     assert "nowhere" in client.refusal(404, "POST", f"/collections/nowhere/points{path}", body)
+
+
+def test_more_feedback_than_can_be_paired_is_refused(points: Collection) -> None:
+    feedback = [{"example": 1, "score": 1}] * 4097
+    query = {"target": [1, 0], "feedback": feedback, "strategy": {"naive": {"a": 1, "b": 1, "c": 1}}}
+    message = points.refusal(422, "POST", "/query", {"query": {"relevance_feedback": query}, "using": "a"})
+    assert "query.relevance_feedback.feedback" in message

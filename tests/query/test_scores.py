@@ -15,6 +15,7 @@ from vdb.model.formula import Expression
 from vdb.model.query_kinds import QueryInterface
 from vdb.model.vectors import Datatype, Distance, VectorSpace
 from vdb.query.deadline import Deadline
+from vdb.query.dense import GatheredVectors
 from vdb.query.filter import PointFacts
 from vdb.query.formula import Candidate, compile_formula
 from vdb.query.fusion import dbsf, rrf
@@ -148,11 +149,12 @@ def test_similarities_are_products_or_negated_distances(distance: Distance, data
 
 def test_mmr_takes_what_is_unlike_the_taken() -> None:
     space = VectorSpace("", 2, Distance.DOT)
-    candidates = np.array([[1, 0], [0.99, 0.01], [0.5, 0.8]], dtype=np.float32)
+    vectors = np.array([[1, 0], [0.99, 0.01], [0.5, 0.8]], dtype=np.float32)
+    candidates = GatheredVectors(space, np.arange(3), vectors)
     query = np.array([1, 0], dtype=np.float32)
 
     def taken(diversity: float, count: int = 3) -> list[int]:
-        order: list[int] = diversify(space, query, candidates, diversity, count, Deadline()).tolist()
+        order: list[int] = diversify(candidates, query, diversity, count, Deadline()).tolist()
         return order
 
     assert taken(0) == [0, 1, 2]

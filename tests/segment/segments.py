@@ -16,7 +16,7 @@ from vdb.model.collection_config import CollectionConfig
 from vdb.model.queries import SearchParams
 from vdb.model.vectors import Datatype, Distance, Floats, VectorSpace, prepare_block
 from vdb.query.deadline import Deadline
-from vdb.query.nearest import Scored, search
+from vdb.query.nearest import Scored, search_many
 from vdb.query.view import VectorView, View
 from vdb.segment.builder import Job, JobInput, JobVector, Previous, build
 from vdb.segment.distance import goodness, top
@@ -113,12 +113,16 @@ class World:
             self.masked.kill(np.flatnonzero(self.dead))
 
     def search(self, query: Floats, count: int = 10, allowed: Sequence[int] | None = None, **params: Any) -> Scored:
+        return self.search_many(query[None], count, allowed, **params)[0]
+
+    def search_many(
+        self, queries: Floats, count: int = 10, allowed: Sequence[int] | None = None, **params: Any
+    ) -> list[Scored]:
         vector = VectorView(0, self.space, (self.masked.view(),))
         view = cast(View, Described(self.config, int((~self.dead).sum())))
-        prepared = prepare_block(self.space, query[None, :])[0]
         given = msgspec.convert(params, SearchParams)
         among = None if allowed is None else BitMap(allowed)
-        return search(view, vector, prepared, count, given, Deadline(), among)
+        return search_many(view, vector, prepare_block(self.space, queries), count, given, Deadline(), among, threads=2)
 
     def exact(self, query: Floats, count: int = 10, allowed: Sequence[int] | None = None) -> tuple[RowNumbers, Floats]:
         """The truth by numpy: row numbers, and the goodness of all."""

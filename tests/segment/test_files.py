@@ -64,7 +64,7 @@ def test_places_in_memory_change_nothing_that_is_found(tmp_path: Path, name: str
     np.testing.assert_array_equal(rows.gathered, BLOCK)
     assert not rows.matrix.flags.writeable
     if rows.graph is not None:
-        assert rows.graph.search(BLOCK[7], 20, 64).tolist()[0] == 7 or rows.graph.coarse
+        assert rows.graph.search(BLOCK[7:8], 20, 64)[0].tolist()[0] == 7 or rows.graph.coarse
     if rows.quantised is not None:
         everything = np.arange(len(BLOCK))
         assert int(rows.quantised.estimate(BLOCK[7], everything).argmax()) == 7
@@ -120,4 +120,4 @@ def test_one_row_and_none_can_be_sealed(tmp_path: Path, kind: str) -> None:
     assert build_segment(tmp_path / "none", SPACE, BLOCK[:0], recipe).rows[0].graph is None
     rows = build_segment(tmp_path / "one", SPACE, BLOCK[:1], recipe).rows[0]
     assert rows.graph is not None
-    assert rows.graph.search(BLOCK[0], 1, 16).tolist() == [0]
+    assert rows.graph.search(BLOCK[:1], 1, 16)[0].tolist() == [0]

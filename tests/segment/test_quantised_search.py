@@ -150,3 +150,20 @@ def test_indexed_only_leaves_out_what_waits_for_a_graph(tmp_path: Path) -> None:
     assert found(config, True) == {0, 2}, "75 KiB and 56 KiB are more than 100 KiB: the smaller one remains"
     assert found(configured(space, optimizers={"indexing_threshold": 200}), True) == {0, 1, 2}
     assert found(configured(space, optimizers={"indexing_threshold": 0}), True) == {0, 1, 2}, "no graph will come"
+
+
+@pytest.mark.parametrize("distance", Distance)
+@pytest.mark.parametrize("kind", ["none", "scalar", "binary"])
+@pytest.mark.parametrize("cold", [False, True])
+def test_searches_of_many_queries_find_what_each_finds_alone(
+    tmp_path: Path, kind: str, distance: Distance, cold: bool
+) -> None:
+    there = world(tmp_path, distance, kind, vector={"on_disk": cold})
+    there.kill(np.arange(0, ROWS, 7))
+    for allowed in (None, range(0, ROWS, 2), range(0, ROWS, 40)):
+        for exact in (False, True):
+            together = there.search_many(QUERIES, allowed=allowed, exact=exact)
+            for query, found in zip(QUERIES, together, strict=True):
+                alone = there.search(query, allowed=allowed, exact=exact)
+                np.testing.assert_array_equal(found.nums, alone.nums)
+                np.testing.assert_allclose(found.goodness, alone.goodness, rtol=1e-5, atol=1e-5)

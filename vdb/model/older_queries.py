@@ -31,10 +31,15 @@ from vdb.model.query_kinds import (
 )
 from vdb.model.vector_input import VectorInput, read_vector_input
 
+# What stands for a vector in a search: numbers are checked here, the rest by ``read_vector_input``.
+SearchVector = list[float | list[float]]
+
 
 class NamedVector(msgspec.Struct, frozen=True, kw_only=True):
+    """``vector`` is dense, sparse or multi."""
+
     name: str
-    vector: list[float]
+    vector: SearchVector | dict[str, Any]
 
 
 class OlderQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +76,11 @@ class OlderGroups(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchRequest(OlderQuery, frozen=True, kw_only=True):
-    vector: list[float] | NamedVector
+    vector: SearchVector | NamedVector
 
 
 class SearchGroupsRequest(OlderGroups, frozen=True, kw_only=True):
-    vector: list[float] | NamedVector
+    vector: SearchVector | NamedVector
 
 
 class RecommendRequest(OlderQuery, frozen=True, kw_only=True):

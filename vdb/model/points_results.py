@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from vdb.model.bounds import Count
 from vdb.model.ids import RequestId
+from vdb.model.sparse import SparseVector
+
+ShardKey = str | Count
+
+
+class VectorOutput:
+    """One vector of a point: dense, sparse or multi."""
+
+    alternatives: ClassVar[tuple[Any, ...]] = (list[float], SparseVector, list[list[float]])
+
+
+class VectorStructOutput:
+    """The unnamed vector of a point, or its named ones."""
+
+    alternatives: ClassVar[tuple[Any, ...]] = (list[float], list[list[float]], dict[str, VectorOutput])
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: RequestId
     payload: dict[str, Any] | None = None
-    vector: list[float | list[float]] | dict[str, Any] | None = None
+    vector: VectorStructOutput | None = None
+    shard_key: ShardKey | None = None
     order_value: int | float | None = None
 
 
@@ -22,7 +38,8 @@ class ScoredPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     version: Count
     score: float
     payload: dict[str, Any] | None = None
-    vector: list[float | list[float]] | dict[str, Any] | None = None
+    vector: VectorStructOutput | None = None
+    shard_key: ShardKey | None = None
     order_value: int | float | None = None
 
 

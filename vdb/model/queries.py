@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABCMeta
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
 from vdb.errors import BadRequest
 from vdb.model.conditions import Filter
+from vdb.model.decode import convert_part
 from vdb.model.ids import RequestId
 from vdb.model.order_by import OrderByInterface
 from vdb.model.points import ShardKey, refuse_shard_key
@@ -76,6 +77,35 @@ class AcornSearchParams(msgspec.Struct, frozen=True, kw_only=True):
     max_selectivity: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
 
+class IdfCorpusParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Document frequencies are counted in the points that match ``corpus``."""
+
+    corpus: Filter
+
+
+IdfScope = Literal["global"]
+
+if TYPE_CHECKING:
+    IdfParams: TypeAlias = IdfScope | IdfCorpusParams
+else:
+
+    class IdfParams(metaclass=ABCMeta):  # noqa: B024 (msgspec asks isinstance, and `register` answers)
+        """In which points the dimensions of sparse vectors are counted: ``global`` is in all of them."""
+
+        alternatives: ClassVar[tuple[Any, ...]] = (IdfScope, IdfCorpusParams)
+
+        @classmethod
+        def decode(cls, value: Any) -> str | IdfCorpusParams:
+            if isinstance(value, dict):
+                return convert_part(value, IdfCorpusParams)
+            if value == "global":
+                return value
+            raise ValueError('Expected "global", or an object with `corpus`')
+
+    for _kind in (str, IdfCorpusParams):
+        IdfParams.register(_kind)
+
+
 class SearchParams(msgspec.Struct, frozen=True, kw_only=True):
     """``hnsw_ef`` is the width of the search in a graph; ``exact`` compares with every vector."""
 
@@ -84,6 +114,7 @@ class SearchParams(msgspec.Struct, frozen=True, kw_only=True):
     quantization: QuantizationSearchParams | None = None
     indexed_only: bool = False
     acorn: AcornSearchParams | None = None
+    idf: IdfParams | None = None
 
 
 class LookupLocation(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,9 +15,10 @@ from vdb.errors import OutOfBounds
 from vdb.model.decode import convert_part
 from vdb.model.formula import Expression, check_defaults
 from vdb.model.order_by import OrderByInterface
-from vdb.model.vector_input import VectorInput, read_vector_input, refuse_vector_object
+from vdb.model.vector_input import VectorInput, read_vector_input, stands_for_vector
 
 MMR_CANDIDATES_MAX: Final = 16_384
+FEEDBACK_MAX: Final = 4_096  # every two items are a pair: twice as many take four times as long
 
 # Bounds inside a query are checked here and not by msgspec, which cannot tell their place behind a custom type.
 _Share = Annotated[float, msgspec.Meta(extra_json_schema={"minimum": 0, "maximum": 1})]
@@ -187,6 +188,12 @@ class RelevanceFeedbackInput(msgspec.Struct, frozen=True, kw_only=True):
     feedback: list[FeedbackItem]
     strategy: FeedbackStrategy
 
+    def __post_init__(self) -> None:
+        if len(self.feedback) > FEEDBACK_MAX:
+            raise OutOfBounds(
+                "query.relevance_feedback.feedback", f"{len(self.feedback)} items, at most {FEEDBACK_MAX} are allowed"
+            )
+
 
 class RelevanceFeedbackQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The points nearest to ``target``, drawn towards examples of high score and away from those of low score."""
@@ -233,7 +240,8 @@ else:
             for key, kind in _KINDS.items():
                 if key in value:
                     return convert_part(value, kind)
-            refuse_vector_object(value)
+            if stands_for_vector(value):
+                return NearestQuery(nearest=read_vector_input(value))
             raise ValueError(f"Expected a vector, a point id or an object with one of {', '.join(_KINDS)}")
 
     for _kind in _KINDS.values():

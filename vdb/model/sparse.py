@@ -6,7 +6,7 @@ In SQLite and in the log a sparse vector of n entries is n × u32 indices, then 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,19 @@ Space = VectorSpace | SparseSpace
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseVector:
     """``indices`` are strictly ascending, ``values`` are finite and belong to them."""
+
+    json_schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "required": ["indices", "values"],
+        "properties": {
+            "indices": {
+                "type": "array",
+                "items": {"type": "integer", "format": "uint32", "minimum": 0},
+                "description": "Each index once, in any order.",
+            },
+            "values": {"type": "array", "items": {"type": "number"}, "description": "One for each index."},
+        },
+    }
 
     indices: Dimensions
     values: Floats

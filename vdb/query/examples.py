@@ -8,12 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vdb.errors import BadRequest, PointNotFound, WrongDimension
+from vdb.errors import BadRequest, PointNotFound
 from vdb.model.ids import PointId
-from vdb.model.vectors import Floats, VectorSpace, prepare
-from vdb.query.view import View
+from vdb.model.sparse import Space, SparseVector
+from vdb.model.vector_input import VectorInput
+from vdb.model.vectors import Floats
+from vdb.query.view import SparseView, View
 from vdb.storage import points
 from vdb.storage.points import StoredPoint
+
+# A vector of a request as it was decoded, or a stored one: an array of one or two dimensions, or a sparse vector.
+ExampleValue = list[float] | list[list[float]] | SparseVector | Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,44 +43,45 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class ExampleReader:
-    """Looks ids up in ``source`` under the vector's ``name`` there, for comparison in ``space``."""
+class Lookup:
+    """Where the vectors of ids are looked up: under the vector's ``name`` in ``source``."""
 
     source: Source
     name: str
-    space: VectorSpace
 
-    def read(self, inputs: Sequence[list[float] | PointId], *, as_given: bool = False) -> Floats:
-        """``(k, dim)`` float32, one for each input, prepared as ``space`` stores vectors.
+    @property
+    def space(self) -> Space:
+        """Of the vectors there; raises UnknownVectorName."""
+        return self.source.view.vector(self.name).space
 
-        ``as_given`` leaves vectors of the request as they are, for averages that are prepared afterwards.
-        Raises PointNotFound, WrongDimension, and BadRequest for a point without such a vector.
+    def resolve(self, inputs: Sequence[VectorInput]) -> list[ExampleValue]:
+        """The inputs with stored vectors in the place of ids.
+
+        Raises UnknownVectorName, PointNotFound, and BadRequest for a point without such a vector.
         """
-        ids = [value for value in inputs if not isinstance(value, list)]
-        if not ids and inputs and not as_given:
-            return prepare(self.space, [value for value in inputs if isinstance(value, list)])
-        found = self._stored(ids, as_given)
-        rows = [self._given(value, as_given) if isinstance(value, list) else found[value] for value in inputs]
-        return np.stack(rows) if rows else np.empty((0, self.space.dim), dtype=np.float32)
-
-    def _given(self, value: list[float], as_given: bool) -> Floats:
-        prepared = prepare(self.space, [value])[0]
-        return np.asarray(value, dtype=np.float32) if as_given else prepared
-
-    def _stored(self, ids: Sequence[PointId], as_given: bool) -> dict[PointId, Floats]:
+        ids = ids_of(inputs)
         if not ids:
-            return {}
-        vector = self.source.view.vector(self.name)
-        if vector.space.dim != self.space.dim:
-            raise WrongDimension(self.space.dim, vector.space.dim)
-        nums = points.find(self.source.connection, ids)
+            return [value for value in inputs if not isinstance(value, (int, str))]
+        stored = self._stored(ids)
+        return [stored[value] if isinstance(value, (int, str)) else value for value in inputs]
+
+    def _stored(self, ids: Sequence[PointId]) -> dict[PointId, Floats | SparseVector]:
+        vector, connection = self.source.view.vector(self.name), self.source.connection
+        nums = points.find(connection, ids)
         for point_id in ids:
             if point_id not in nums:
                 raise PointNotFound(point_id)
-        stored = points.read_vectors(self.source.connection, vector.vector_id, vector.space, list(nums.values()))
+        found: dict[int, Floats | SparseVector] = {}
+        if isinstance(vector, SparseView):
+            found.update(points.read_sparse_vectors(connection, vector.vector_id, list(nums.values())))
+        else:
+            found.update(points.read_vectors(connection, vector.vector_id, vector.space, list(nums.values())))
         for point_id, num in nums.items():
-            if num not in stored:
+            if num not in found:
                 raise BadRequest(f"Point {point_id} does not have the vector `{self.name}`")
-        if vector.space == self.space or as_given:
-            return {point_id: stored[num] for point_id, num in nums.items()}
-        return {point_id: prepare(self.space, stored[num][None])[0] for point_id, num in nums.items()}
+        return {point_id: found[num] for point_id, num in nums.items()}
+
+
+def ids_of(inputs: Sequence[VectorInput]) -> list[PointId]:
+    """The points that are named by id."""
+    return [value for value in inputs if isinstance(value, (int, str))]

@@ -37,7 +37,7 @@ def query_points(
     writer = PointWriter(view, request.with_payload, request.with_vector, payload_default=False)
     limit = LIMIT_DEFAULT if request.limit is None else request.limit
     hits = Pipeline(Source(view, connection), deadline, lookups).rank(request, limit, request.offset or 0)
-    return array(_write(connection, view, writer, hits))
+    return array([text for text in write_hits(connection, view, writer, hits) if text is not None])
 
 
 def query_groups(
@@ -51,19 +51,23 @@ def query_groups(
     return _query_groups(Pipeline(Source(view, connection), deadline, lookups), request)
 
 
-def _write(connection: sqlite3.Connection, view: View, writer: PointWriter, hits: Hits) -> list[str]:
-    """One JSON object a hit; with payloads, points that are gone since the View was taken are left out."""
+def write_hits(connection: sqlite3.Connection, view: View, writer: PointWriter, hits: Hits) -> list[str | None]:
+    """One JSON object a hit; with payloads, None for a point that is gone since the View was taken."""
     values = None if hits.order_values is None else [orjson.dumps(value).decode() for value in hits.order_values]
     if not writer.reads_payload:
-        return writer.write(connection, view.identities.describe(hits.nums), hits.scores, values)
+        return [*writer.write(connection, view.identities.describe(hits.nums), hits.scores, values)]
     stored = points.read_points(connection, hits.nums, with_payload=True)
     there = [position for position, num in enumerate(hits.nums.tolist()) if num in stored]
-    return writer.write(
+    written = writer.write(
         connection,
         [stored[int(hits.nums[position])] for position in there],
         hits.scores[there],
         None if values is None else [values[position] for position in there],
     )
+    texts: list[str | None] = [None] * len(hits)
+    for position, text in zip(there, written, strict=True):
+        texts[position] = text
+    return texts
 
 
 def retrieve(view: View, connection: sqlite3.Connection, request: PointRequest) -> str:

@@ -25,10 +25,8 @@ def facet(view: View, connection: sqlite3.Connection, request: FacetRequest, dea
     selected = None if request.filter is None else select(view, connection, request.filter, deadline)
     counts = None if snapshot is None else snapshot.facet(selected)
     if counts is None:
-        raise BadRequest(
-            f"No appropriate index for faceting: `{request.key}`. "
-            "Please create one of keyword, integer, uuid or bool to facet on this field."
-        )
+        hint = view.being_built(path) or "Please create one of keyword, integer, uuid or bool to facet on this field."
+        raise BadRequest(f"No appropriate index for faceting: `{request.key}`. {hint}")
     limit = LIMIT_DEFAULT if request.limit is None else request.limit
     ranked = sorted(((value, count) for value, count in counts.items() if count), key=_rank)
     hits = [{"value": value, "count": count} for value, count in ranked[:limit]]

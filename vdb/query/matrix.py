@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 from vdb.model.ids import PointId, id_columns
 from vdb.model.matrix import NEIGHBOURS_DEFAULT, SAMPLE_DEFAULT, SearchMatrixRequest
 from vdb.model.vector_params import UNNAMED
-from vdb.model.vectors import Distance, Floats, VectorSpace
+from vdb.model.vectors import Distance, Floats
 from vdb.query.deadline import Deadline
 from vdb.query.examples import Source
-from vdb.query.pipeline import sample
+from vdb.query.pipeline import Pipeline, sample
 from vdb.query.points_json import array, float_texts, id_text
 from vdb.query.scroll import ROWS_MAX
+from vdb.query.searchable import Gathered
 from vdb.query.selection import select
-from vdb.query.similarity import gather, similarities
 from vdb.segment.distance import to_score, top
-
-_BLOCK_ROWS: Final = 64  # rows of the matrix that are computed at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +61,34 @@ def matrix_offsets(source: Source, request: SearchMatrixRequest, deadline: Deadl
 
 def sampled_matrix(source: Source, request: SearchMatrixRequest, deadline: Deadline) -> Matrix:
     """Samples points that have the vector; raises UnknownVectorName and DeadlineExceeded."""
-    vector = source.view.vector(request.using or UNNAMED)
-    among = source.view.nums_with_vector(vector.space.name)
+    name = request.using or UNNAMED
+    vectors = Pipeline(source, deadline).searchable(name)
+    among = source.view.nums_with_vector(name)
     if request.filter is not None:
         among = among & select(source.view, source.connection, request.filter, deadline)
     count = min(SAMPLE_DEFAULT if request.sample is None else request.sample, ROWS_MAX)
     chosen = sorted(source.view.identities.describe(sample(among, count)), key=lambda point: id_columns(point.id))
-    positions, vectors = gather(vector, np.array([point.num for point in chosen], dtype=np.uint32))
-    order = np.argsort(positions)
-    ids = [chosen[position].id for position in positions[order]]
-    neighbours = min(NEIGHBOURS_DEFAULT if request.limit is None else request.limit, max(len(ids) - 1, 0))
-    return _matrix(vector.space, ids, vectors[order], neighbours, deadline)
+    gathered = vectors.gather(np.array([point.num for point in chosen], dtype=np.uint32))
+    ids = [chosen[position].id for position in gathered.positions.tolist()]
+    neighbours = NEIGHBOURS_DEFAULT if request.limit is None else request.limit
+    return _matrix(vectors.distance, ids, gathered, neighbours, deadline)
 
 
-def _matrix(space: VectorSpace, ids: Sequence[PointId], vectors: Floats, neighbours: int, deadline: Deadline) -> Matrix:
-    columns = np.empty((len(ids), neighbours), dtype=np.int64)
-    scores = np.empty((len(ids), neighbours), dtype=np.float32)
-    for start in range(0, len(ids) if neighbours else 0, _BLOCK_ROWS):
+def _matrix(
+    distance: Distance, ids: Sequence[PointId], gathered: Gathered[Any], neighbours: int, deadline: Deadline
+) -> Matrix:
+    """Each point is searched for among the others; sparse ones may have fewer neighbours, or none."""
+    columns: list[NDArray[np.int64]] = []
+    scores: list[Floats] = []
+    for row in range(len(ids)):
         deadline.check()
-        block = similarities(space, vectors[start : start + _BLOCK_ROWS], vectors)
-        if space.distance is Distance.EUCLID:
-            block = -np.sqrt(-block)
-        for offset, values in enumerate(block):
-            row = start + offset
-            others = np.where(np.arange(len(ids)) == row, -np.inf, values)
-            columns[row] = top(others, neighbours)
-            scores[row] = values[columns[row]]
-    rows = np.repeat(np.arange(len(ids)), neighbours)
-    return Matrix(ids, rows, columns.ravel(), to_score(space.distance, scores.ravel()))
+        values = gathered.neighbours(row)
+        values[row] = -np.inf
+        nearest = top(values, neighbours)
+        nearest = nearest[np.isfinite(values[nearest])]
+        columns.append(nearest)
+        scores.append(values[nearest])
+    rows = np.repeat(np.arange(len(ids)), [len(nearest) for nearest in columns])
+    empty = np.empty(0, dtype=np.int64)
+    values = np.concatenate([*scores, empty.astype(np.float32)])
+    return Matrix(ids, rows, np.concatenate([*columns, empty]), to_score(distance, values))

@@ -1,4 +1,4 @@
-"""The nearest points to one dense vector, over all segments of a View, among all points or those that a filter selects.
+"""The nearest points to dense vectors, over all segments of a View, among all points or those that a filter selects.
 
 For each segment one of four ways is taken:
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -34,7 +34,7 @@ from vdb.model.queries import SearchParams
 from vdb.model.vectors import Floats, VectorSpace
 from vdb.query.deadline import Deadline
 from vdb.query.view import VectorView, View
-from vdb.segment.distance import goodness, goodness_of_rows, top
+from vdb.segment.distance import goodness_many, goodness_of_pairs, goodness_of_rows, top
 from vdb.segment.fields.bitmaps import membership
 from vdb.segment.quantised import QuantisedRows
 from vdb.segment.recipe import indexing_bytes, recipe_for
@@ -49,6 +49,7 @@ _GRAPH_COUNT_MAX: Final = 4_096  # beyond this many neighbours comparing with ev
 _WIDTH_MIN: Final = 128
 # A filter that leaves out every other row asks for more than twice the width: what stays is thinner in places.
 _FILTER_WIDENING: Final = 1.25
+_COMPARED_MAX: Final = 1 << 22  # numbers that comparisons hold at once, 16 MiB
 _LIVING_SHARE_MIN: Final = 0.05  # a segment with more dead rows is about to be rebuilt
 # One more neighbour in the width of a graph search costs as much as comparing with so many gathered rows (measured at
 # 384 dimensions).
@@ -69,8 +70,11 @@ class Scored:
     @classmethod
     def best(cls, parts: list[Scored], count: int) -> Scored:
         """The ``count`` best of several."""
+        parts = [part for part in parts if len(part.nums)]
         if not parts:
             return cls.none()
+        if len(parts) == 1 and (parts[0].goodness[1:] < parts[0].goodness[:-1]).all():
+            return cls(parts[0].nums[:count], parts[0].goodness[:count])
         nums = np.concatenate([part.nums for part in parts])
         values = np.concatenate([part.goodness for part in parts])
         order = np.lexsort((nums, -values))[:count]
@@ -99,18 +103,37 @@ def search(
 
     Only points of ``allowed``, where it is given. Raises DeadlineExceeded.
     """
+    return search_many(view, vector, query[None], count, params, deadline, allowed)[0]
+
+
+def search_many(
+    view: View,
+    vector: VectorView,
+    queries: Floats,
+    count: int,
+    params: SearchParams | None,
+    deadline: Deadline,
+    allowed: BitMap | None = None,
+    threads: int = 1,
+) -> list[Scored]:
+    """``search`` for each of ``(q, dim)`` float32, which share everything else.
+
+    Together they cost less: a graph searches them on up to ``threads`` threads in one call, and rows that all of them
+    are compared with are read once.
+    """
     if allowed is not None and len(allowed) == view.points_count:
         allowed = None
     hnsw = view.config.hnsw_for(vector.space.name)
-    searcher = _Searcher(vector.space, query, count, params or SearchParams(), hnsw, allowed)
-    parts: list[Scored] = []
-    for segment in _indexed(view, vector) if searcher.params.indexed_only else vector.segments:
+    searcher = _Searcher(vector.space, queries, count, params or SearchParams(), hnsw, allowed, threads)
+    parts: list[list[Scored]] = [[] for _ in queries]
+    for segment in indexed_only_segments(view, vector) if searcher.params.indexed_only else vector.segments:
         deadline.check()
-        parts.append(searcher.segment(segment))
-    return Scored.best(parts, count)
+        for found, scored in zip(parts, searcher.segment(segment), strict=True):
+            found.append(scored)
+    return [Scored.best(found, count) for found in parts]
 
 
-def _indexed(view: View, vector: VectorView) -> list[RowsView]:
+def indexed_only_segments(view: View, vector: VectorView) -> list[RowsView]:
     """The segments that ``indexed_only`` searches: those with a graph, and of the others the smallest, as long as
     all of these together are below the size at which a graph is built. All of them where no graph will ever come.
     """
@@ -129,41 +152,41 @@ def _indexed(view: View, vector: VectorView) -> list[RowsView]:
 
 @dataclass(frozen=True, slots=True)
 class _Searcher:
-    """One search, the same for every segment."""
+    """Searches that differ in their query alone, the same for every segment. Results stand in the order of queries."""
 
     space: VectorSpace
-    query: Floats
+    queries: Floats
     count: int
     params: SearchParams
     hnsw: HnswConfig
     allowed: BitMap | None
+    threads: int
 
-    def segment(self, segment: RowsView) -> Scored:
+    def segment(self, segment: RowsView) -> list[Scored]:
         if self.allowed is None:
             return self._unfiltered(segment)
         rows = segment.rows_among(self.allowed)
         if not len(rows):
-            return Scored.none()
+            return self._nothing()
         count = min(self.count, len(rows))
         if self._may_use_graph(segment, count):
             share = len(rows) / segment.length
             width = int(_FILTER_WIDENING * self._width() / share)
             if width * _GRAPH_STEP_COST < len(rows):
-                found = self._graph(segment, count, width, share)
-                if found is not None:
-                    return found
-        return self._ranked(segment, rows, count) if segment.rows.cold else self._gather(segment, rows, count)
+                return self._graph(segment, count, width, share, rows)
+        return self._compared(segment, count, rows)
 
-    def _unfiltered(self, segment: RowsView) -> Scored:
+    def _unfiltered(self, segment: RowsView) -> list[Scored]:
         count = min(self.count, segment.alive_count)
         if not count:
-            return Scored.none()
+            return self._nothing()
         if self._may_use_graph(segment, count):
             share = max(1.0 - segment.dead_share, _LIVING_SHARE_MIN)
-            found = self._graph(segment, count, self._width(), share)
-            if found is not None:
-                return found
-        return self._ranked(segment, None, count) if segment.rows.cold else self._scan(segment, count)
+            return self._graph(segment, count, self._width(), share, None)
+        return self._compared(segment, count, None)
+
+    def _nothing(self) -> list[Scored]:
+        return [Scored.none()] * len(self.queries)
 
     def _width(self) -> int:
         return self.params.hnsw_ef or max(self.hnsw.ef_construct, _WIDTH_MIN)
@@ -199,8 +222,11 @@ class _Searcher:
             return math.ceil(min(quantization.oversampling * count, _CANDIDATES_MAX))
         return max(COARSE_OVERSAMPLING * count, self._width() // 2) if quantised.coarse else RESCORE_FACTOR * count
 
-    def _graph(self, segment: RowsView, count: int, width: int, share: float) -> Scored | None:
-        """None where it finds fewer than ``count`` rows that count, which about ``share`` of all do."""
+    def _graph(
+        self, segment: RowsView, count: int, width: int, share: float, matching: RowNumbers | None
+    ) -> list[Scored]:
+        """``share`` of all rows count: ``matching``, or those that live. Queries for which the graph finds fewer than
+        ``count`` of them are compared with all of them."""
         graph, quantised = segment.rows.graph, self._quantised(segment)
         assert graph is not None, "a search without a graph is a scan"
         candidates = min(self._candidates(segment, count), segment.length)
@@ -209,21 +235,47 @@ class _Searcher:
             width = wanted = COARSE_FACTOR * max(width, wanted)
         elif self.allowed is not None:
             width = wanted = max(width, wanted)  # matching rows are thin: all that the search passes is looked at
-        rows = graph.search(self.query, min(segment.length, wanted), min(segment.length, width))
-        if segment.alive is not None:
-            rows = rows[segment.alive[rows]]
-        if self.allowed is not None:
-            rows = rows[membership(self.allowed, segment.rows.nums[rows])]
-        if len(rows) < count:
-            return None
+        found = graph.search(self.queries, min(segment.length, wanted), min(segment.length, width), self.threads)
+        found = self._counting(segment, found)
+        short = [number for number, rows in enumerate(found) if len(rows) < count]
+        if len(short) == len(found):
+            return self._compared(segment, count, matching)
+        if short:
+            again = replace(self, queries=self.queries[short])._compared(segment, count, matching)
+            instead = dict(zip(short, again, strict=True))
+        else:
+            instead = {}
         if quantised is None:
-            return self._gather(segment, rows[:candidates], count)
-        return self._rescored(segment, quantised, rows, candidates, count, ordered=not graph.coarse)
+            scored = self._gather_each(segment, [rows[:candidates] for rows in found], count)
+        else:
+            ordered = not graph.coarse
+            scored = [
+                self._rescored(segment, quantised, query, rows, candidates, count, ordered=ordered)
+                for query, rows in zip(self.queries, found, strict=True)
+            ]
+        return [instead.get(number, each) for number, each in enumerate(scored)] if instead else scored
+
+    def _counting(self, segment: RowsView, found: list[RowNumbers]) -> list[RowNumbers]:
+        """The rows among ``found`` that live and match."""
+        if segment.alive is not None:
+            found = [rows[segment.alive[rows]] for rows in found]
+        if self.allowed is None:
+            return found
+        matches = membership(self.allowed, segment.rows.nums[np.concatenate(found)])
+        parts = np.split(matches, np.cumsum([len(rows) for rows in found[:-1]]))
+        return [rows[part] for rows, part in zip(found, parts, strict=True)]
+
+    def _compared(self, segment: RowsView, count: int, rows: RowNumbers | None) -> list[Scored]:
+        """The best of all living rows, or of ``rows``."""
+        if segment.rows.cold:
+            return [self._ranked(segment, query, rows, count) for query in self.queries]
+        return self._scan(segment, self.queries, count) if rows is None else self._gather(segment, rows, count)
 
     def _rescored(
         self,
         segment: RowsView,
         quantised: QuantisedRows,
+        query: Floats,
         rows: RowNumbers,
         candidates: int,
         count: int,
@@ -235,13 +287,13 @@ class _Searcher:
             rows = rows[:candidates]
         if self._rescores():
             if len(rows) > candidates:
-                rows = rows[top(quantised.estimate(self.query, rows), candidates)]
-            return self._gather(segment, rows, count)
-        values = quantised.estimate(self.query, rows)
+                rows = rows[top(quantised.estimate(query, rows), candidates)]
+            return self._gather_one(segment, query, rows, count)
+        values = quantised.estimate(query, rows)
         best = top(values, count)
         return Scored(segment.rows.nums[rows[best]], values[best])
 
-    def _ranked(self, segment: RowsView, rows: RowNumbers | None, count: int) -> Scored:
+    def _ranked(self, segment: RowsView, query: Floats, rows: RowNumbers | None, count: int) -> Scored:
         """All living rows, or some, of a matrix on the disk: by their codes first, where there are any."""
         quantised = self._quantised(segment)
         compared = segment.alive_count if rows is None else len(rows)
@@ -249,24 +301,58 @@ class _Searcher:
             candidates = self._candidates(segment, count)
             looked_at = candidates * COARSE_FACTOR if quantised.binary else candidates
             if looked_at < compared:
-                values = quantised.rank(self.query, rows)
+                values = quantised.rank(query, rows)
                 if rows is not None:
                     chosen = rows[top(values, looked_at)]
                 else:
                     living = values if segment.alive is None else np.where(segment.alive, values, -np.inf)
                     chosen = top(living, looked_at)
-                return self._rescored(segment, quantised, chosen, candidates, count, ordered=not quantised.binary)
-        return self._scan(segment, count) if rows is None else self._gather(segment, rows, count)
+                return self._rescored(
+                    segment, quantised, query, chosen, candidates, count, ordered=not quantised.binary
+                )
+        return (
+            self._scan(segment, query[None], count)[0]
+            if rows is None
+            else self._gather_one(segment, query, rows, count)
+        )
 
-    def _scan(self, segment: RowsView, count: int) -> Scored:
-        values = goodness(self.space, self.query, segment.rows.matrix[: segment.length])
-        if segment.alive is not None:
-            values = np.where(segment.alive[: segment.length], values, -np.inf)
-        rows = top(values, count)
-        return Scored(segment.rows.nums[rows], values[rows])
+    def _scan(self, segment: RowsView, queries: Floats, count: int) -> list[Scored]:
+        matrix = segment.rows.matrix[: segment.length]
+        dead = None if segment.alive is None else ~segment.alive[: segment.length]
+        at_once = max(1, _COMPARED_MAX // max(1, segment.length))
+        scored = []
+        for start in range(0, len(queries), at_once):
+            for values in goodness_many(self.space, queries[start : start + at_once], matrix):
+                if dead is not None:
+                    values[dead] = -np.inf
+                rows = top(values, count)
+                scored.append(Scored(segment.rows.nums[rows], values[rows]))
+        return scored
 
-    def _gather(self, segment: RowsView, rows: RowNumbers, count: int) -> Scored:
-        """The best of some living rows by their stored vectors."""
-        values = goodness_of_rows(self.space, self.query, segment.rows.gathered, rows)
+    def _gather(self, segment: RowsView, rows: RowNumbers, count: int) -> list[Scored]:
+        """The best of some living rows by their stored vectors, the same rows for all queries."""
+        at_once = max(1, _COMPARED_MAX // len(rows))
+        scored = []
+        for start in range(0, len(self.queries), at_once):
+            queries = self.queries[start : start + at_once]
+            for values in goodness_of_rows(self.space, queries, segment.rows.gathered, rows):
+                best = top(values, count)
+                scored.append(Scored(segment.rows.nums[rows[best]], values[best]))
+        return scored
+
+    def _gather_one(self, segment: RowsView, query: Floats, rows: RowNumbers, count: int) -> Scored:
+        values = goodness_of_rows(self.space, query[None], segment.rows.gathered, rows)[0]
         best = top(values, count)
         return Scored(segment.rows.nums[rows[best]], values[best])
+
+    def _gather_each(self, segment: RowsView, found: list[RowNumbers], count: int) -> list[Scored]:
+        """``_gather_one`` for each query and the rows that were found for it."""
+        if len(found) == 1 or len({len(rows) for rows in found}) > 1:
+            return [
+                self._gather_one(segment, query, rows, count) for query, rows in zip(self.queries, found, strict=True)
+            ]
+        rows = np.stack(found)
+        values = goodness_of_pairs(self.space, self.queries, segment.rows.gathered[rows])
+        best = np.argsort(-values, axis=1, kind="stable")[:, :count]
+        nums = segment.rows.nums[np.take_along_axis(rows, best, axis=1)]
+        return [Scored(*pair) for pair in zip(nums, np.take_along_axis(values, best, axis=1), strict=True)]

@@ -9,17 +9,17 @@ counts points that can still be in the answer.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from vdb.errors import BadRequest
-from vdb.model.ids import PointId
-from vdb.model.queries import LIMIT_DEFAULT, Prefetch, QueryStage, SearchParams
+from vdb.model.queries import LIMIT_DEFAULT, IdfCorpusParams, Prefetch, QueryStage, SearchParams
 from vdb.model.query_kinds import (
     FormulaQuery,
     FusionQuery,
@@ -32,25 +32,31 @@ from vdb.model.query_kinds import (
     SampleQuery,
     VectorQuery,
 )
+from vdb.model.vector_input import VectorInput
 from vdb.model.vector_params import UNNAMED
-from vdb.model.vectors import Floats, prepare_block
+from vdb.model.vectors import Distance
 from vdb.query.deadline import Deadline
-from vdb.query.examples import ExampleReader, Source
+from vdb.query.dense import DenseVectors
+from vdb.query.examples import Lookup, Source, ids_of
 from vdb.query.fusion import fuse
 from vdb.query.hits import Hits
 from vdb.query.mmr import DIVERSITY_DEFAULT, diversify
-from vdb.query.nearest import Scored, search
+from vdb.query.multi import MultiVectors
+from vdb.query.nearest import Scored
 from vdb.query.rescore import score_by_formula
 from vdb.query.scoring import scoring
 from vdb.query.scroll import ROWS_MAX, ordered_nums, page_of
+from vdb.query.searchable import Searchable
 from vdb.query.selection import select
-from vdb.query.similarity import Comparison, gather
-from vdb.query.view import VectorView, View
+from vdb.query.sparse import SparseVectors
+from vdb.query.view import SparseView, View
 from vdb.segment.distance import to_goodness, to_score
 from vdb.segment.fields.bitmaps import bitmap_of, nums_of, union
 from vdb.storage import points
 
 _EXACT = SearchParams(exact=True)
+
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Pipeline:
         query = stage.query
         match query:
             case NearestQuery(mmr=None):
-                hits = self._nearest(stage, [query.nearest], None, end, allowed)
+                hits = self._nearest_to(stage, query.nearest, end, allowed)
             case NearestQuery(mmr=Mmr() as mmr):
                 hits = self._diverse(stage, query.nearest, mmr, limit, end, allowed)
             case None:
@@ -143,102 +149,113 @@ class Pipeline:
 
     # Queries that compare vectors
 
+    def searchable(self, name: str, params: SearchParams | None = None) -> Searchable[Any]:
+        """The vectors of a name; raises UnknownVectorName, and BadRequest for an idf corpus where idf is not used."""
+        vector = self.view.vector(name)
+        corpus = params.idf if params is not None and isinstance(params.idf, IdfCorpusParams) else None
+        if isinstance(vector, SparseView):
+            return SparseVectors(self.source, vector, self.deadline, self._corpus(vector, corpus))
+        if corpus is not None:
+            raise BadRequest(f"`params.idf` needs a sparse vector with the modifier `idf`, and `{name}` is not sparse")
+        if vector.space.multi:
+            return MultiVectors(vector, self.deadline)
+        return DenseVectors(self.view, vector, self.deadline)
+
+    def _searchable(self, stage: QueryStage) -> Searchable[Any]:
+        return self.searchable(stage.using or UNNAMED, stage.params)
+
+    def _corpus(self, sparse: SparseView, params: IdfCorpusParams | None) -> BitMap | None:
+        """The points that document frequencies are counted in; None for all."""
+        if params is None:
+            return None
+        if not sparse.space.idf:
+            raise BadRequest(f"`params.idf` needs the modifier `idf`, which vector `{sparse.space.name}` does not have")
+        return select(self.view, self.source.connection, params.corpus, self.deadline)
+
+    def _nearest_to(self, stage: QueryStage, nearest: VectorInput, count: int, allowed: BitMap | None) -> Hits:
+        vectors = self._searchable(stage)
+        query = vectors.read([nearest], self._lookup(stage))[0]
+        return self._nearest(stage, vectors, query, [nearest], count, allowed)
+
     def _nearest(
         self,
         stage: QueryStage,
-        inputs: Sequence[list[float] | PointId],
-        query: Floats | None,
+        vectors: Searchable[E],
+        query: E,
+        inputs: Sequence[VectorInput],
         count: int,
         allowed: BitMap | None,
     ) -> Hits:
-        """The points nearest to ``query``, which ``inputs`` were made into, or else to the one input."""
-        vector = self.view.vector(stage.using or UNNAMED)
-        if query is None:
-            query = self._reader(stage, vector).read(inputs)[0]
-        excluded = self._excluded(stage, inputs)
-        found = self._search(stage, vector, query, count, allowed, excluded)
-        return _with_threshold(vector, found, stage.score_threshold)
+        """The points nearest to ``query``, which was made of ``inputs``."""
+        params = _EXACT if stage.prefetches else stage.params
+        found = self._ranked(
+            stage, inputs, count, allowed, lambda count, among: vectors.nearest(query, count, params, among)
+        )
+        return with_threshold(vectors.distance, found, stage.score_threshold)
 
-    def _search(
+    def _ranked(
         self,
         stage: QueryStage,
-        vector: VectorView,
-        query: Floats,
+        inputs: Sequence[VectorInput],
         count: int,
         allowed: BitMap | None,
-        excluded: BitMap | None,
+        search: Callable[[int, BitMap | None], Scored],
     ) -> Scored:
-        params = stage.params
-        if stage.prefetches:
-            allowed, params = self._candidates(stage, self._less(allowed, excluded)), _EXACT
-        elif allowed is not None and excluded is not None:
-            allowed = allowed - excluded
-        elif excluded is not None:
-            found = search(self.view, vector, query, count + len(excluded), params, self.deadline)
-            return _without(found, excluded)
-        return search(self.view, vector, query, count, params, self.deadline, allowed)
+        """The ``count`` best points of a search, less those that ``inputs`` name, among those that a stage may rank."""
+        excluded = self._excluded(stage, inputs)
+        if excluded is not None and allowed is None and not stage.prefetches:
+            # Searching for some more is faster than searching among all but a few.
+            found = search(count + len(excluded), None)
+            for num in excluded:
+                found = found.without(num)
+            return Scored(found.nums[:count], found.goodness[:count])
+        return search(count, self._candidates(stage, self._less(allowed, excluded)))
 
     def _average(self, stage: QueryStage, examples: RecommendInput, count: int, allowed: BitMap | None) -> Hits:
-        """avg(positive) + avg(positive) − avg(negative), and then the points nearest to that."""
+        """The points nearest to avg(positive) + avg(positive) − avg(negative)."""
         positive, negative = examples.positive or [], examples.negative or []
         if not positive:
             raise BadRequest("`recommend.positive` needs at least one example with the strategy `average_vector`")
-        vector = self.view.vector(stage.using or UNNAMED)
-        # Averaged as they are given: normalising first would weigh them anew.
-        vectors = self._reader(stage, vector).read([*positive, *negative], as_given=True)
-        average = vectors[: len(positive)].mean(axis=0, dtype=np.float32)
-        if negative:
-            average = average + average - vectors[len(positive) :].mean(axis=0, dtype=np.float32)
-        query = prepare_block(vector.space, average[None])[0]
-        return self._nearest(stage, [*positive, *negative], query, count, allowed)
+        vectors = self._searchable(stage)
+        query = vectors.average(positive, negative, self._lookup(stage))
+        return self._nearest(stage, vectors, query, [*positive, *negative], count, allowed)
 
     def _diverse(
-        self,
-        stage: QueryStage,
-        nearest: list[float] | PointId,
-        mmr: Mmr,
-        limit: int,
-        count: int,
-        allowed: BitMap | None,
+        self, stage: QueryStage, nearest: VectorInput, mmr: Mmr, limit: int, count: int, allowed: BitMap | None
     ) -> Hits:
-        vector = self.view.vector(stage.using or UNNAMED)
-        query = self._reader(stage, vector).read([nearest])[0]
+        vectors = self._searchable(stage)
+        query = vectors.read([nearest], self._lookup(stage))[0]
         candidates_limit = limit if mmr.candidates_limit is None else mmr.candidates_limit
-        hits = self._nearest(stage, [nearest], query, candidates_limit, allowed)
-        positions, vectors = gather(vector, hits.nums)
-        order = np.argsort(positions)
+        hits = self._nearest(stage, vectors, query, [nearest], candidates_limit, allowed)
+        candidates = vectors.gather(hits.nums)
         diversity = DIVERSITY_DEFAULT if mmr.diversity is None else mmr.diversity
-        taken = diversify(vector.space, query, vectors[order], diversity, count, self.deadline)
-        chosen = positions[order][taken]
+        chosen = candidates.positions[diversify(candidates, query, diversity, count, self.deadline)]
         return Hits(hits.nums[chosen], hits.scores[chosen])
 
     def _by_examples(self, stage: QueryStage, query: VectorQuery, count: int, allowed: BitMap | None) -> Hits:
         assert not isinstance(query, NearestQuery)
-        vector = self.view.vector(stage.using or UNNAMED)
+        vectors = self._searchable(stage)
         asked = scoring(query)
-        examples = self._reader(stage, vector).read(asked.examples)
-        excluded = self._excluded(stage, asked.examples)
-        comparison = Comparison(
-            vector.space, examples, asked.combine, exact=stage.params is not None and stage.params.exact
+        examples = vectors.read(asked.examples, self._lookup(stage))
+        exact = stage.params is not None and stage.params.exact
+        found = self._ranked(
+            stage,
+            asked.examples,
+            count,
+            allowed,
+            lambda count, among: vectors.best(examples, asked.combine, count, exact, among),
         )
-        if excluded is not None and allowed is None and not stage.prefetches:
-            # Rows in a row are compared faster than all but a few of them.
-            found = comparison.best(vector.segments, count + len(excluded), self.deadline)
-            found = _without(found, excluded)
-        else:
-            candidates = self._candidates(stage, self._less(allowed, excluded))
-            found = comparison.best(vector.segments, count, self.deadline, candidates)
-        return _with_threshold(None, found, stage.score_threshold)
+        return with_threshold(None, found, stage.score_threshold)
 
-    def _reader(self, stage: QueryStage, vector: VectorView) -> ExampleReader:
+    def _lookup(self, stage: QueryStage) -> Lookup:
         lookup = stage.lookup_from
         if lookup is None:
-            return ExampleReader(self.source, vector.space.name, vector.space)
-        return ExampleReader(self.lookups[lookup.collection], lookup.vector or UNNAMED, vector.space)
+            return Lookup(self.source, stage.using or UNNAMED)
+        return Lookup(self.lookups[lookup.collection], lookup.vector or UNNAMED)
 
-    def _excluded(self, stage: QueryStage, inputs: Sequence[list[float] | PointId]) -> BitMap | None:
+    def _excluded(self, stage: QueryStage, inputs: Sequence[VectorInput]) -> BitMap | None:
         """The points that a query names by id, where they are points of this collection; None for none."""
-        ids = [value for value in inputs if not isinstance(value, list)]
+        ids = ids_of(inputs)
         lookup = stage.lookup_from
         if not ids or (lookup is not None and self.lookups[lookup.collection].view is not self.view):
             return None
@@ -257,16 +274,10 @@ def sample(among: BitMap, count: int) -> NDArray[np.uint32]:
     return nums[np.array(chosen, dtype=np.int64)]
 
 
-def _without(found: Scored, excluded: BitMap) -> Scored:
-    for num in excluded:
-        found = found.without(num)
-    return found
-
-
-def _with_threshold(vector: VectorView | None, found: Scored, threshold: float | None) -> Hits:
-    """Scores in the sense of the vector's distance; without one, larger ones are better."""
+def with_threshold(distance: Distance | None, found: Scored, threshold: float | None) -> Hits:
+    """Scores in the sense of the distance; without one, larger ones are better."""
     if threshold is not None:
         with np.errstate(over="ignore"):
-            bound = float(np.float32(threshold)) if vector is None else to_goodness(vector.space.distance, threshold)
+            bound = float(np.float32(threshold)) if distance is None else to_goodness(distance, threshold)
         found = found.above(bound)
-    return Hits(found.nums, found.goodness if vector is None else to_score(vector.space.distance, found.goodness))
+    return Hits(found.nums, found.goodness if distance is None else to_score(distance, found.goodness))

@@ -61,12 +61,30 @@ class PointWriter:
         vectors = self._read_vectors(connection, stored)
         if self._payload.wanted and self._view.payloads is not None:
             stored = self._with_payloads(connection, stored, self._view.payloads)
+        if scores is not None and vectors is None and order_values is None and not self._selects_parts:
+            return self._write_scored(stored, float_texts(scores))
         nothing = [None] * len(stored)
         return [
             self._write_one(point, score, value, None if vectors is None else vectors.get(point.num, {}))
             for point, score, value in zip(
                 stored, nothing if scores is None else float_texts(scores), order_values or nothing, strict=True
             )
+        ]
+
+    @property
+    def _selects_parts(self) -> bool:
+        return self._payload.wanted and not self._payload.whole
+
+    def _write_scored(self, stored: Sequence[StoredPoint], scores: Sequence[str]) -> list[str]:
+        """What most queries ask for, without a call a point."""
+        if not self._payload.wanted:
+            return [
+                f'{{"id":{id_text(point_id)},"version":{version},"score":{score}}}'
+                for (_, point_id, version, _), score in zip(stored, scores, strict=True)
+            ]
+        return [
+            f'{{"id":{id_text(point_id)},"version":{version},"score":{score},"payload":{payload or "{}"}}}'
+            for (_, point_id, version, payload), score in zip(stored, scores, strict=True)
         ]
 
     def _write_one(

@@ -21,12 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Final
 
 import numpy as np
 
-from vdb.model.ids import PointId
 from vdb.model.query_kinds import (
     ContextPair,
     ContextQuery,
@@ -36,6 +34,7 @@ from vdb.model.query_kinds import (
     RecommendQuery,
     RelevanceFeedbackQuery,
 )
+from vdb.model.vector_input import VectorInput
 from vdb.model.vectors import Floats
 
 _MARGIN: Final = np.float32(1.1920929e-07)  # float32's epsilon: on the border is not on the positive side
@@ -48,7 +47,7 @@ ExampleQuery = RecommendQuery | DiscoverQuery | ContextQuery | RelevanceFeedback
 class Scoring:
     """``combine`` makes ``(n,)`` float32 scores, larger is better, of ``(k, n)`` similarities to ``examples``."""
 
-    examples: Sequence[list[float] | PointId]
+    examples: Sequence[VectorInput]
     combine: Combine
 
 
@@ -82,11 +81,11 @@ def sigmoid(values: Floats) -> Floats:
     return moved
 
 
-def _examples(pairs: Sequence[ContextPair]) -> list[list[float] | PointId]:
+def _examples(pairs: Sequence[ContextPair]) -> list[VectorInput]:
     return [example for pair in pairs for example in (pair.positive, pair.negative)]
 
 
-def _weighted(examples: Sequence[list[float] | PointId], weights: Sequence[float]) -> Scoring:
+def _weighted(examples: Sequence[VectorInput], weights: Sequence[float]) -> Scoring:
     with np.errstate(over="ignore"):
         factors = np.nan_to_num(np.array(weights, dtype=np.float32))
     return Scoring(examples, lambda similar: _finite_product(factors, similar))
@@ -123,20 +122,11 @@ def _context(similar: Floats) -> Floats:
 
 def _feedback_weights(items: Sequence[FeedbackItem], params: NaiveFeedbackStrategyParams) -> list[float]:
     """What each similarity counts, the target's first: the sum over pairs is linear in them."""
-    weights = [params.a] + [0.0] * len(items)
-    for one, other in combinations(range(len(items)), 2):
-        confidence = items[one].score - items[other].score
-        if confidence == 0:
-            continue
-        positive, negative = (one, other) if confidence > 0 else (other, one)
-        weight = _power(abs(confidence), params.b) * params.c
-        weights[positive + 1] += weight
-        weights[negative + 1] -= weight
+    scores = np.array([item.score for item in items], dtype=np.float64)
+    weights = [params.a]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for score in scores:
+            confidences = score - scores
+            pairs = np.sign(confidences) * np.minimum(np.abs(confidences) ** params.b, np.finfo(np.float32).max)
+            weights.append(float((pairs * params.c).sum()))
     return weights
-
-
-def _power(base: float, exponent: float) -> float:
-    try:
-        return float(base**exponent)
-    except OverflowError:
-        return float(np.finfo(np.float32).max)

@@ -98,7 +98,7 @@ def ordered_nums(view: View, order_by: OrderBy, selected: BitMap | None) -> Iter
             raise BadRequest(f"`order_by.start_from`: {error}") from error
     ordered = snapshot.ordered(order_by.direction or "asc", start_from, selected)
     if ordered is None:
-        raise _no_index(order_by.key)
+        raise _no_index(view, order_by.key)
     return ordered
 
 
@@ -107,11 +107,12 @@ def _snapshot(view: View, key: str) -> FieldSnapshot:
     for indexed, snapshot in view.fields.items():
         if parse_path(indexed) == path:
             return snapshot
-    raise _no_index(key)
+    raise _no_index(view, key)
 
 
-def _no_index(key: str) -> BadRequest:
-    return BadRequest(f"No range index for `order_by` key: `{key}`. Please create one to use `order_by`.")
+def _no_index(view: View, key: str) -> BadRequest:
+    hint = view.being_built(parse_path(key)) or "Please create one to use `order_by`."
+    return BadRequest(f"No range index for `order_by` key: `{key}`. {hint}")
 
 
 def _answer(texts: Sequence[str], rest: Sequence[StoredPoint]) -> str:

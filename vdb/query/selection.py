@@ -46,7 +46,7 @@ def _select(view: View, connection: sqlite3.Connection, filter: Filter, deadline
 def _scan(view: View, connection: sqlite3.Connection, candidates: BitMap, filter: Filter, deadline: Deadline) -> BitMap:
     """Those of ``candidates`` whose payload, id and vectors match."""
     matcher = compile_filter(filter, text_indexes(view))
-    names = list(view.vectors) if matcher.needs_vectors else []
+    names = list(view.spaces()) if matcher.needs_vectors else []
     holders = [(name, view.nums_with_vector(name)) for name in names]
     found = BitMap()
     nums = nums_of(candidates)

@@ -26,6 +26,7 @@ from vdb.segment.rows import RowNumbers, RowsView
 Combine = Callable[[Floats], Floats]
 
 _BLOCK_ROWS: Final = 8_192  # rows compared between two looks at the deadline
+VALUES_MAX: Final = 1 << 22  # similarities held at once: a request may have as many examples as its body has room for
 _CACHED_BYTES: Final = 1 << 20  # rows that are looked at once for each example: they stay in the second-level cache
 # Codes are rough, and squared distances from products lose digits where vectors are near: so many of the best are
 # compared again exactly, unless these are a large share of all.
@@ -71,9 +72,10 @@ class Comparison:
         rough = self._rough(segment) if candidates * _REFINED_SHARE < length else None
         compare = rough or self._exact(segment)
         values = np.empty(length, dtype=np.float32)
-        for start in range(0, length, _BLOCK_ROWS):
+        step = rows_at_once(len(self.examples), _BLOCK_ROWS)
+        for start in range(0, length, step):
             deadline.check()
-            end = min(start + _BLOCK_ROWS, length)
+            end = min(start + step, length)
             values[start:end] = self.combine(compare(slice(start, end) if rows is None else rows[start:end]))
         if rows is None and segment.alive is not None:
             values[~segment.alive[:length]] = -np.inf
@@ -104,6 +106,11 @@ class Comparison:
         if self.space.distance is not Distance.EUCLID:
             return None
         return lambda chosen: _squares_by_products(self.examples, segment.rows.matrix[chosen])
+
+
+def rows_at_once(examples: int, most: int) -> int:
+    """How many rows to compare at once with so many examples, ``most`` at most and one at least."""
+    return max(1, min(most, VALUES_MAX // max(1, examples)))
 
 
 def gather(vector: VectorView, nums: NDArray[np.uint32]) -> tuple[NDArray[np.int64], Floats]:

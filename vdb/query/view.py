@@ -12,9 +12,10 @@ from typing import Final
 
 from pyroaring import BitMap
 
-from vdb.errors import BadRequest, UnknownVectorName
+from vdb.errors import UnknownVectorName
 from vdb.model.collection_config import CollectionConfig
 from vdb.model.field_index import PayloadFieldSchema
+from vdb.model.json_path import JsonPath, parse_path
 from vdb.model.sparse import Space, SparseSpace
 from vdb.model.vectors import VectorSpace
 from vdb.query.identities import FrozenIdentities
@@ -89,19 +90,20 @@ class View:
                 self._selections[key] = found
         return found
 
+    def being_built(self, path: JsonPath) -> str | None:
+        """What to tell a client that needs the index of ``path``, where it is not there yet."""
+        if any(parse_path(name) == path for name in self.building):
+            return "It is being built: try again soon."
+        return None
+
     def spaces(self) -> dict[str, Space]:
         """All vector names, dense and sparse."""
         dense = {name: vector.space for name, vector in self.vectors.items()}
         return {**dense, **{name: sparse.space for name, sparse in self.sparse.items()}}
 
-    def vector(self, name: str) -> VectorView:
-        """What is compared under a name; raises UnknownVectorName, and BadRequest for kinds without search."""
-        if name in self.sparse:
-            raise BadRequest(f"Vector `{name}` is sparse: searching sparse vectors is not supported by this server")
-        try:
-            vector = self.vectors[name]
-        except KeyError:
-            raise UnknownVectorName(name) from None
-        if vector.space.multi:
-            raise BadRequest(f"Vector `{name}` is a multivector: searching them is not supported by this server")
-        return vector
+    def vector(self, name: str) -> VectorView | SparseView:
+        """What is compared under a name; raises UnknownVectorName."""
+        found = self.vectors.get(name) or self.sparse.get(name)
+        if found is None:
+            raise UnknownVectorName(name)
+        return found

@@ -1,4 +1,4 @@
-"""Exact comparison of one query with many vectors.
+"""Exact comparison of queries with many vectors.
 
 Inside vdb a comparison is a **goodness**, float32, larger is better, whatever the distance: the cosine or dot product
 itself, the negated Euclidean or Manhattan distance. ``to_score`` turns it into the number that Qdrant answers.
@@ -26,26 +26,53 @@ def goodness(space: VectorSpace, query: Floats, block: NDArray[Any]) -> Floats:
     Always finite: sums that float32 cannot hold become its largest or smallest number, because JSON has no infinity.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        values = _compare(space, query, block)
-    if np.isfinite(values).all():
-        return values
-    return np.nan_to_num(values, nan=-_LARGEST, posinf=_LARGEST, neginf=-_LARGEST)
+        return _finite(_compare(space, query, block))
 
 
-def goodness_of_rows(space: VectorSpace, query: Floats, matrix: NDArray[Any], rows: NDArray[np.int64]) -> Floats:
-    """``goodness`` of the rows ``(n,)`` of a matrix. Rows are gathered block by block into memory that is used again:
-    touching fresh memory for all of them at once costs ten times as much.
+def goodness_many(space: VectorSpace, queries: Floats, block: NDArray[Any]) -> Floats:
+    """``goodness`` of ``(n, dim)`` rows for each of ``(q, dim)`` queries: ``(q, n)`` float32."""
+    if len(queries) > 1 and _is_product(space) and block.dtype == np.float32:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _finite(queries @ block.T)
+    values = np.empty((len(queries), len(block)), dtype=np.float32)
+    for number, query in enumerate(queries):
+        values[number] = goodness(space, query, block)
+    return values
+
+
+def goodness_of_pairs(space: VectorSpace, queries: Floats, blocks: NDArray[Any]) -> Floats:
+    """``goodness`` of each query with rows of its own, ``(q, dim)`` and ``(q, n, dim)``: ``(q, n)`` float32."""
+    if _is_product(space):
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _finite(np.matmul(blocks.astype(np.float32, copy=False), queries[:, :, None])[:, :, 0])
+    return np.stack([goodness(space, query, block) for query, block in zip(queries, blocks, strict=True)])
+
+
+def goodness_of_rows(space: VectorSpace, queries: Floats, matrix: NDArray[Any], rows: NDArray[np.int64]) -> Floats:
+    """``goodness_many`` for the rows ``(n,)`` of a matrix. Rows are gathered block by block into memory that is used
+    again: touching fresh memory for all of them at once costs ten times as much.
     """
     step = max(1, _GATHER_BYTES // max(1, matrix.itemsize * space.dim))
     if len(rows) <= step:
-        return goodness(space, query, matrix[rows])
+        return goodness_many(space, queries, matrix[rows])
     block = np.empty((step, space.dim), dtype=matrix.dtype)
-    values = np.empty(len(rows), dtype=np.float32)
+    values = np.empty((len(queries), len(rows)), dtype=np.float32)
     for start in range(0, len(rows), step):
         chosen = rows[start : start + step]
         np.take(matrix, chosen, axis=0, out=block[: len(chosen)], mode="clip")  # the default mode buffers the output
-        values[start : start + step] = goodness(space, query, block[: len(chosen)])
+        values[:, start : start + step] = goodness_many(space, queries, block[: len(chosen)])
     return values
+
+
+def _is_product(space: VectorSpace) -> bool:
+    """True where goodness is the dot product itself."""
+    return space.distance is Distance.DOT or (space.distance is Distance.COSINE and space.normalised)
+
+
+def _finite(values: Floats) -> Floats:
+    if np.isfinite(values).all():
+        return values
+    return np.nan_to_num(values, nan=-_LARGEST, posinf=_LARGEST, neginf=-_LARGEST)
 
 
 def _compare(space: VectorSpace, query: Floats, block: NDArray[Any]) -> Floats:

@@ -79,10 +79,6 @@ class FieldSnapshot(ABC):
         found = self.matching(condition, all_points)
         return None if found is None else Estimate.exactly(len(found))
 
-    def values(self, num: int) -> Sequence[Any]:
-        """The indexed values of a point, each once."""
-        raise NotImplementedError(f"{type(self).__name__} keeps no values to group by")
-
     def facet(self, mask: BitMap | None) -> Counter[FacetValue] | None:
         """How many points of ``mask`` (None: of all) have each value; None where the type has no facets."""
         return None

@@ -105,9 +105,6 @@ class NumberSnapshot(FieldSnapshot):
         self._odd = odd
         self._odd_nums = odd_nums
 
-    def values(self, num: int) -> Sequence[Number]:
-        return _numbers(self._forward.get(num))
-
     def _dump(self) -> dict[str, Block]:
         nums, values = flattened((num, _numbers(entry)) for num, entry in self._forward.items())
         return {

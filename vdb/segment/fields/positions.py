@@ -6,7 +6,7 @@ the C library's differ in the last bit, so what lies that close to the edge of a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import degrees
@@ -73,10 +73,6 @@ class PositionSnapshot(FieldSnapshot):
         self._base = base
         self._fresh = fresh
         self._forward = forward
-
-    def values(self, num: int) -> Sequence[LonLat]:
-        """Longitude and latitude of each position."""
-        return _positions(self._forward.get(num))
 
     def _dump(self) -> dict[str, Block]:
         nums, positions = flattened((num, _positions(entry)) for num, entry in self._forward.items())

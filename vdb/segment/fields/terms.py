@@ -49,9 +49,6 @@ class TermSnapshot(FieldSnapshot):
         self._forward = forward
         self._several = several
 
-    def values(self, num: int) -> Sequence[Term]:
-        return [self._vocabulary.terms[code] for code in _codes(self._forward.get(num))]
-
     def _dump(self) -> dict[str, Block]:
         holders, codes = flattened((num, _codes(entry)) for num, entry in self._forward.items())
         return {

@@ -1,0 +1,138 @@
+"""Queries that wait at the same time, answered together where they differ in nothing but their vector.
+
+What they share is done once: the filter, the search of a graph on several threads, the reading of rows that all of them
+are compared with, of ids and of payloads. An answer does not depend on which others were answered with it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import outcome
+
+from vdb.errors import VdbError
+from vdb.model.queries import LIMIT_DEFAULT, IdfCorpusParams, QueryRequest
+from vdb.model.query_kinds import NearestQuery
+from vdb.model.vector_params import UNNAMED
+from vdb.model.vectors import prepare
+from vdb.query.deadline import Deadline
+from vdb.query.execute import Lookups, query_points, write_hits
+from vdb.query.hits import Hits
+from vdb.query.nearest import search_many
+from vdb.query.pipeline import with_threshold
+from vdb.query.points_json import PointWriter, array
+from vdb.query.scroll import ROWS_MAX
+from vdb.query.selection import select
+from vdb.query.view import VectorView, View
+
+Answer = outcome.Outcome[str]
+
+BATCH_MAX: Final = 64  # queries of one request that are answered together: what is asked for must fit into memory
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def is_plain(request: QueryRequest) -> bool:
+    """True for the nearest points to one dense vector that stands in the request, and nothing besides."""
+    query = request.query
+    if not isinstance(query, NearestQuery) or query.mmr is not None:
+        return False
+    vector: Any = query.nearest
+    dense = isinstance(vector, list) and not isinstance(vector[0], list)
+    if not dense or request.prefetch is not None or request.lookup_from is not None:
+        return False
+    return request.params is None or not isinstance(request.params.idf, IdfCorpusParams)  # which dense vectors refuse
+
+
+def query_together(
+    view: View, connection: sqlite3.Connection, requests: Sequence[QueryRequest], deadline: Deadline, threads: int
+) -> list[Answer]:
+    """For each plain request what ``query_points`` answers or raises; one call of a graph uses up to ``threads``."""
+    alike: dict[bytes, list[int]] = {}
+    for number, request in enumerate(requests):
+        alike.setdefault(_what_else(request), []).append(number)
+    answers: dict[int, Answer] = {}
+    for numbers in alike.values():
+        group = [requests[number] for number in numbers]
+        answers.update(zip(numbers, _answers(view, connection, group, deadline, threads), strict=True))
+    return [answers[number] for number in range(len(requests))]
+
+
+def _answers(
+    view: View, connection: sqlite3.Connection, requests: Sequence[QueryRequest], deadline: Deadline, threads: int
+) -> Sequence[Answer]:
+    vector = view.vectors.get(requests[0].using or UNNAMED)
+    if vector is not None and not vector.space.multi:
+        try:
+            texts = _answer_alike(view, connection, vector, requests, deadline, threads)
+        except VdbError:  # of one of them, which is found out one by one
+            pass
+        else:
+            return [outcome.Value(text) for text in texts]
+    return [outcome.capture(query_points, view, connection, request, deadline) for request in requests]
+
+
+def query_batch(
+    view: View,
+    connection: sqlite3.Connection,
+    requests: Sequence[QueryRequest],
+    deadline: Deadline,
+    lookups: Lookups,
+    threads: int,
+) -> list[str]:
+    """What ``query_points`` answers to each of ``requests``; raises what it raises to the first that it refuses."""
+    answers: list[str] = []
+    for start in range(0, len(requests), BATCH_MAX):
+        part = requests[start : start + BATCH_MAX]
+        plain = [request for request in part if is_plain(request)]
+        together = iter(query_together(view, connection, plain, deadline, threads))
+        answers += [
+            next(together).unwrap() if is_plain(request) else query_points(view, connection, request, deadline, lookups)
+            for request in part
+        ]
+    return answers
+
+
+def _what_else(request: QueryRequest) -> bytes:
+    """All of a request but its vector."""
+    return _ENCODER.encode(
+        (
+            request.using,
+            request.limit,
+            request.offset,
+            request.filter,
+            request.params,
+            request.score_threshold,
+            request.with_payload,
+            request.with_vector,
+        )
+    )
+
+
+def _answer_alike(
+    view: View,
+    connection: sqlite3.Connection,
+    vector: VectorView,
+    requests: Sequence[QueryRequest],
+    deadline: Deadline,
+    threads: int,
+) -> list[str]:
+    request = requests[0]
+    writer = PointWriter(view, request.with_payload, request.with_vector, payload_default=False)
+    limit = min(LIMIT_DEFAULT if request.limit is None else request.limit, ROWS_MAX)
+    offset = min(request.offset or 0, ROWS_MAX)
+    end = min(limit + offset, ROWS_MAX)
+    allowed = None if request.filter is None else select(view, connection, request.filter, deadline)
+    vectors: list[Any] = [each.query.nearest for each in requests if isinstance(each.query, NearestQuery)]
+    queries = prepare(vector.space, vectors)
+    scored = search_many(view, vector, queries, end, request.params, deadline, allowed, threads)
+    hits = [with_threshold(vector.space.distance, found, request.score_threshold).part(offset, end) for found in scored]
+    together = Hits(np.concatenate([each.nums for each in hits]), np.concatenate([each.scores for each in hits]))
+    texts = write_hits(connection, view, writer, together)
+    bounds = pairwise(accumulate((len(each) for each in hits), initial=0))
+    return [array([text for text in texts[start:stop] if text is not None]) for start, stop in bounds]
