@@ -88,7 +88,7 @@ OTHER_SPELLING: dict[str, Any] = {
 def leaves() -> dict[str, Any]:
     trees = Routes("Trees")
 
-    @trees.add("GET", "/leaves/{leaf_id}", summary="One leaf", result=Leaf | None)
+    @trees.add("GET", "/leaves/{leaf_id}", summary="One leaf", access="read", result=Leaf | None)
     async def get_leaf(call: Call) -> Any: ...
 
     return document(trees.table, "1")

@@ -56,13 +56,13 @@ async def old(call: Call) -> Any: ...
 @pytest.fixture(scope="module")
 def spec() -> dict[str, Any]:
     trees, snapshots = Routes("Trees"), Routes("Snapshots")
-    trees.add("GET", "/leaves/{leaf_id}", summary="One leaf", result=Leaf | None)(get_leaf)
-    trees.add("GET", "/trees/{tree_name}", summary="One tree", result=Branch)(get_tree)
-    trees.add("POST", "/trees/grow", summary="Grow", result=list[Leaf])(grow)
-    trees.add("GET", "/healthz", summary="Health", result=Plain, enveloped=False)(healthz)
-    trees.add("GET", "/file", summary="A file", result=bytes, enveloped=False)(get_file)
-    trees.add("POST", "/old", summary="For older clients", documented=False)(old)
-    snapshots.add("PUT", "/snapshots", summary="Upload", params=UploadParams)(upload)
+    trees.add("GET", "/leaves/{leaf_id}", summary="One leaf", access="read", result=Leaf | None)(get_leaf)
+    trees.add("GET", "/trees/{tree_name}", summary="One tree", access="read", result=Branch)(get_tree)
+    trees.add("POST", "/trees/grow", summary="Grow", access="read", result=list[Leaf])(grow)
+    trees.add("GET", "/healthz", summary="Health", access="read", result=Plain, enveloped=False)(healthz)
+    trees.add("GET", "/file", summary="A file", access="read", result=bytes, enveloped=False)(get_file)
+    trees.add("POST", "/old", summary="For older clients", access="read", documented=False)(old)
+    snapshots.add("PUT", "/snapshots", summary="Upload", access="read", params=UploadParams)(upload)
     return document([*trees.table, *snapshots.table], "1")
 
 

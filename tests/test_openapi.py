@@ -81,23 +81,23 @@ class TreeParams(msgspec.Struct, frozen=True):
 def routes() -> Routes:
     trees = Routes("Trees")
 
-    @trees.add("GET", "/trees/{tree_name}", summary="One tree", params=TreeParams, result=Branch)
+    @trees.add("GET", "/trees/{tree_name}", summary="One tree", access="read", params=TreeParams, result=Branch)
     async def get_tree(call: Call) -> Any:
         """Reads one tree."""
 
-    @trees.add("POST", "/trees/grow", summary="Grow", body=Node, result=list[Leaf], body_optional=True)
+    @trees.add("POST", "/trees/grow", summary="Grow", access="read", body=Node, result=list[Leaf], body_optional=True)
     async def grow(call: Call) -> Any: ...
 
-    @trees.add("GET", "/leaves/{leaf_id}", summary="One leaf", result=Leaf | None)
+    @trees.add("GET", "/leaves/{leaf_id}", summary="One leaf", access="read", result=Leaf | None)
     async def get_leaf(call: Call) -> Any: ...
 
-    @trees.add("GET", "/healthz", summary="Health", result=Plain, enveloped=False)
+    @trees.add("GET", "/healthz", summary="Health", access="read", result=Plain, enveloped=False)
     async def healthz(call: Call) -> Any: ...
 
-    @trees.add("GET", "/file", summary="A file", result=bytes, enveloped=False)
+    @trees.add("GET", "/file", summary="A file", access="read", result=bytes, enveloped=False)
     async def get_file(call: Call) -> Any: ...
 
-    @trees.add("POST", "/old", summary="For older clients", documented=False)
+    @trees.add("POST", "/old", summary="For older clients", access="read", documented=False)
     async def old(call: Call) -> Any: ...
 
     return trees
@@ -106,7 +106,7 @@ def routes() -> Routes:
 def snapshots() -> Routes:
     table = Routes("Snapshots")
 
-    @table.add("PUT", "/snapshots", summary="Upload", body=Upload, params=TreeParams)
+    @table.add("PUT", "/snapshots", summary="Upload", access="read", body=Upload, params=TreeParams)
     async def upload(call: Call) -> Any: ...
 
     return table

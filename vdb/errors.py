@@ -7,17 +7,22 @@
     │  ├─ WrongDimension
     │  ├─ UnknownVectorName
     │  ├─ MalformedBody           the body does not deserialise
-    │  └─ OutOfBounds             it deserialises, and breaks a bound
+    │  ├─ OutOfBounds             it deserialises, and breaks a bound
+    │  ├─ BadSnapshot             an archive that is damaged, of another format, or not what its checksum says
+    │  └─ TooLarge                a body or a file that is larger than a setting allows
     ├─ NotFound                   the client named something that is not there
     │  ├─ CollectionNotFound
     │  └─ PointNotFound
     ├─ AlreadyExists
+    ├─ Unauthorized               the client's key or token is missing or wrong
     ├─ Forbidden
+    ├─ StrictModeViolation        a limit that the collection sets to its clients
     ├─ NotClustered               a cluster call on a server that is not one
     ├─ TryLater                   nothing is wrong with the request
     │  ├─ Busy
     │  ├─ DeadlineExceeded
-    │  └─ InsufficientStorage
+    │  ├─ InsufficientStorage
+    │  └─ StorageFailed           the disk refused: nothing was applied, reads go on
     ├─ OutcomeUnknown             a commit failed: the write may or may not be there
     ├─ CollectionBroken           this collection stopped; the others serve
     ├─ Corrupt                    the operator must look at a file
@@ -70,6 +75,16 @@ class OutOfBounds(BadRequest):
         self.reason = reason
 
 
+class BadSnapshot(BadRequest):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The snapshot cannot be used: {why}")
+        self.why = why
+
+
+class TooLarge(BadRequest):
+    """What was sent is larger than a setting allows."""
+
+
 class NotFound(VdbError):
     """The client named something that does not exist."""
 
@@ -90,8 +105,20 @@ class AlreadyExists(VdbError):
     """The name is taken."""
 
 
+class Unauthorized(VdbError):
+    """The request carries no key or token, or one that is not valid."""
+
+
 class Forbidden(VdbError):
     """The request is understood and not allowed."""
+
+
+class StrictModeViolation(VdbError):
+    """A request beyond a limit of the collection's strict mode; ``help`` says what would be within it."""
+
+    def __init__(self, reason: str, help: str) -> None:
+        super().__init__(f"{reason}. Help: {help}")
+        self.help = help
 
 
 class NotClustered(VdbError):
@@ -118,8 +145,20 @@ class InsufficientStorage(TryLater):
     """The disk is full or a quota is reached; reads go on."""
 
 
+class StorageFailed(TryLater):
+    """The medium or the operating system refuses: an I/O error, a read-only file system, a limit. Reads go on."""
+
+
 class OutcomeUnknown(VdbError):
-    """A commit failed in a way that leaves open whether it reached the disk."""
+    """A commit failed, and the disk does not say for sure what is on it.
+
+    ``applied`` is True where the write is there and visible, and only its durability is in doubt; None where nobody
+    can tell yet.
+    """
+
+    def __init__(self, reason: str, applied: bool | None = None) -> None:
+        super().__init__(reason)
+        self.applied = applied
 
 
 class CollectionBroken(VdbError):

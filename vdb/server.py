@@ -26,21 +26,21 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol
 
-import hypercorn.trio.run
+import hypercorn.trio
 import trio
 import trio_asyncio  # type: ignore[import-untyped]
-from hypercorn.config import Config, Sockets
-from hypercorn.events import Event, RawData
-from hypercorn.trio.tcp_server import TCPServer
 
-from vdb import __version__
+from vdb import __version__, connections, executable
 from vdb.config import ServiceSettings, Settings
+from vdb.connections import BACKLOG, HttpConfig
+from vdb.door import Door
 from vdb.errors import Misconfigured
 from vdb.files import StorageLock
+from vdb.tls import Certificates
 
 log = logging.getLogger("vdb.server")
 
@@ -54,21 +54,8 @@ GRACE_S: Final = 4.0
 # 5 ms by default.
 SWITCH_INTERVAL_S: Final = 0.0005
 
-# Seconds an idle connection is kept. Longer than clients keep theirs (5 s in httpx): the side that closes first must be
-# the client, or its next request runs into a closing connection.
-KEEP_ALIVE_S: Final = 75.0
-
-# Requests on one connection before it is closed: a bulk upload keeps its connection.
-KEEP_ALIVE_REQUESTS_MAX: Final = 10_000_000
-
-# The first digit of a status that no body follows and the client waits for.
-INFORMATIONAL: Final = b"1"
-
-# Connections that wait to be accepted: clients that open one a request arrive in bursts. The kernel may cut it.
-BACKLOG: Final = 2048
-
-# Bytes of a request line and headers together.
-HEADER_BYTES_MAX: Final = 32 * 1024
+# Files that the process may open, where the system lets it have so many: connections, and the files of collections.
+OPEN_FILES: Final = 65_536
 
 # Seconds between two looks at whether the launcher of a one-file executable still lives.
 LAUNCHER_POLL_S: Final = 0.5
@@ -102,7 +89,10 @@ def run(settings: Settings, parts: Callable[[], tuple[OpenRegistry, CreateApp]] 
             sockets = [held.enter_context(listener) for listener in bind(settings.service)]
             held.enter_context(StorageLock(Path(settings.storage.storage_path)))
             sys.setswitchinterval(SWITCH_INTERVAL_S)
-            trio.run(serve, settings, sockets, *parts())
+            _raise_file_limit()
+            certificates = Certificates(settings.service, settings.tls) if settings.service.enable_tls else None
+            warn_of_open_doors(settings.service)
+            trio.run(serve, settings, sockets, certificates, *parts())
     except Misconfigured as error:
         log.error("%s", error)
         return 1
@@ -114,28 +104,39 @@ def run(settings: Settings, parts: Callable[[], tuple[OpenRegistry, CreateApp]] 
 
 
 async def serve(
-    settings: Settings, sockets: list[socket.socket], open_registry: OpenRegistry, create_app: CreateApp
+    settings: Settings,
+    sockets: list[socket.socket],
+    certificates: Certificates | None,
+    open_registry: OpenRegistry,
+    create_app: CreateApp,
 ) -> None:
     """Answers on bound ``sockets`` until a signal; raises what any of its tasks died of."""
     stop = trio.Event()
     async with _unwrapped(), trio.open_nursery() as root:
         await root.start(_watch_signals, stop)
-        if _is_one_file():
+        if certificates is not None:
+            root.start_soon(certificates.keep_fresh)
+        if executable.is_one_file():
             root.start_soon(_watch_launcher, os.getppid(), stop)
         answered = trio.Event()
-        # When a task inside the loop or the registry dies, the body is cancelled and the error leaves through here.
-        async with trio_asyncio.open_loop(), open_registry(settings) as registry:
-            # What the start has made lives as long as the process: 80,000 objects, and every full collection would hold
-            # the loop for 50 ms to look through them in vain.
-            gc.collect()
-            gc.freeze()
+        door = Door()
+        # Tasks of the server run in the context of the loop: what they await is found through it.
+        async with trio_asyncio.open_loop():
             _listen(sockets)
-            app = Uninterrupted(create_app(registry, settings))
-            addresses = await root.start(_serve_http, app, sockets, stop, answered)
-            _announce(addresses, settings, registry.recovered)
-            await stop.wait()
-            with trio.move_on_after(GRACE_S + 1):
-                await answered.wait()
+            tls = None if certificates is None else certificates.context
+            config = HttpConfig(sockets, settings.service, GRACE_S, tls)
+            addresses = await root.start(_serve_http, Uninterrupted(door), config, stop, answered)
+            # When a task of the registry dies, the body is cancelled and the error leaves through here.
+            async with open_registry(settings) as registry:
+                # What the start has made lives as long as the process: 80,000 objects, and every full collection would
+                # hold the loop for 50 ms to look through them in vain.
+                gc.collect()
+                gc.freeze()
+                door.open(create_app(registry, settings))
+                _announce(addresses, settings, registry.recovered)
+                await stop.wait()
+                with trio.move_on_after(GRACE_S + 1):
+                    await answered.wait()
         if not answered.is_set():
             # Hypercorn shields its writes: a client that does not read its answer would hold the process for ever.
             log.warning("a client did not take its answer: leaving without it")
@@ -145,17 +146,15 @@ async def serve(
 
 async def _serve_http(
     app: Any,
-    sockets: list[socket.socket],
+    config: HttpConfig,
     stop: trio.Event,
     answered: trio.Event,
     *,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves until ``stop``, then sets ``answered`` once the last request is."""
-    hypercorn.trio.run.TCPServer = Connection  # type: ignore[attr-defined]
-    await hypercorn.trio.serve(
-        app, HttpConfig(sockets), shutdown_trigger=stop.wait, mode="asgi", task_status=task_status
-    )
+    connections.install()
+    await hypercorn.trio.serve(app, config, shutdown_trigger=stop.wait, mode="asgi", task_status=task_status)
     answered.set()
 
 
@@ -181,59 +180,6 @@ class Uninterrupted:
         await self._app(scope, receive, send_whole)
 
 
-class Connection(TCPServer):
-    """A connection of Hypercorn's that fails alone: what one client does must not end the server.
-
-    While a connection is being closed, an answer to it that is still to be sent finds its stream busy (h11's complaint
-    about a body that ended early, beside the application's refusal of that body). Hypercorn lets that error out, where
-    it ends every other connection too.
-    """
-
-    _head = b""  # of an answer whose body is about to follow: together they take one packet and wake the client once
-
-    async def protocol_send(self, event: Event) -> None:
-        head, self._head = self._head, b""
-        if isinstance(event, RawData):
-            if not head and event.data.startswith(b"HTTP/1.") and not event.data.startswith(INFORMATIONAL, 9):
-                self._head = event.data
-                return
-            event = RawData(head + event.data, event.address)
-        elif head:
-            await self._send(RawData(head))
-        await self._send(event)
-
-    async def _send(self, event: Event) -> None:
-        with suppress(trio.BusyResourceError):  # sends wait for each other: only closing can be in the way
-            await super().protocol_send(event)
-
-    async def run(self) -> None:
-        try:
-            await super().run()
-        except Exception:
-            log.exception("a connection failed")
-
-
-class HttpConfig(Config):
-    """Hypercorn's settings for sockets that are bound already. The size of a body is the application's to limit."""
-
-    accesslog = None
-    errorlog = logging.getLogger("hypercorn.error")
-    backlog = BACKLOG
-    graceful_timeout = GRACE_S
-    h11_max_incomplete_size = HEADER_BYTES_MAX
-    include_server_header = False
-    keep_alive_max_requests = KEEP_ALIVE_REQUESTS_MAX
-    keep_alive_timeout = KEEP_ALIVE_S
-
-    def __init__(self, sockets: list[socket.socket]) -> None:
-        self._bound = sockets
-
-    def create_sockets(self) -> Sockets:
-        for listener in self._bound:
-            listener.setblocking(False)
-        return Sockets(secure_sockets=[], insecure_sockets=self._bound, quic_sockets=[])
-
-
 def bind(service: ServiceSettings) -> list[socket.socket]:
     """Sockets bound to every address of the host, not listening yet; raises Misconfigured."""
     try:
@@ -256,16 +202,41 @@ def bind(service: ServiceSettings) -> list[socket.socket]:
 
 
 def _listen(sockets: list[socket.socket]) -> None:
-    """From here on clients can connect; raises Misconfigured.
-
-    Only now, after the recovery: a client that is refused tries again, one that hangs gives up.
-    """
+    """From here on clients can connect; raises Misconfigured. Until the recovery is over they are told to wait."""
     for listener in sockets:
         try:
             listener.listen(BACKLOG)
         except OSError as error:
             # Two servers may both have bound the address, for as long as neither listens.
             raise Misconfigured(f"cannot listen on {listener.getsockname()}: {error.strerror}") from error
+
+
+def warn_of_open_doors(service: ServiceSettings) -> None:
+    """Tells the operator what others can do, where that may not be meant."""
+    if not service.is_loopback and not service.has_keys:
+        log.warning(
+            "everybody who reaches %s can read and change everything: set service.api_key, or bind to 127.0.0.1",
+            service.host,
+        )
+    elif not service.is_loopback and not service.enable_tls:
+        log.warning("keys travel unencrypted to %s: set service.enable_tls, or encrypt in front of it", service.host)
+    if service.read_only_api_key is not None and service.api_key is None and service.alt_api_key is None:
+        log.warning("nobody can write: there is a service.read_only_api_key, and no service.api_key")
+
+
+def _raise_file_limit() -> None:
+    """Many systems give a process 1,024 open files at first, and more if it asks."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError) as error:  # macOS has a limit of its own that it does not tell
+            log.debug("the limit of open files stays %d: %s", soft, error)
 
 
 def _announce(addresses: list[str], settings: Settings, recovered: object) -> None:
@@ -288,7 +259,7 @@ def _bind_one(listener: socket.socket, address: tuple[Any, ...]) -> None:
 
 async def _watch_signals(stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Sets ``stop`` at the first signal, leaves the process at the second or ``STOP_S`` after the first."""
-    echo_s = ECHO_S if _is_one_file() else 0.0
+    echo_s = ECHO_S if executable.is_one_file() else 0.0
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         task_status.started()
         name = signal.Signals(await anext(received)).name
@@ -310,14 +281,6 @@ async def _watch_launcher(launcher: int, stop: trio.Event) -> None:
         await trio.sleep(LAUNCHER_POLL_S)
     log.error("the launcher of this executable is gone: stopping")
     stop.set()
-
-
-def _is_one_file() -> bool:
-    """Whether this is the inner process of a one-file executable, which unpacks itself outside its own folder."""
-    unpacked = getattr(sys, "_MEIPASS", None)
-    if unpacked is None or sys.platform == "win32":
-        return False
-    return not Path(unpacked).is_relative_to(Path(sys.executable).parent)
 
 
 @asynccontextmanager
@@ -343,4 +306,5 @@ def leave(code: int) -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
+    executable.remove_if_abandoned()
     os._exit(code)
