@@ -32,6 +32,7 @@ from vdb.collection.messages import (
     AdoptIndex,
     AnyCompaction,
     ChangeIndexes,
+    Flush,
     Freeze,
     Message,
     Reconfigure,
@@ -52,7 +53,7 @@ from vdb.segment.sealed import SealedSegment
 from vdb.storage import log, segments
 from vdb.storage.points import Nums
 from vdb.storage.segments import SegmentRow
-from vdb.storage.sqlite import Writer, transaction
+from vdb.storage.sqlite import Readers, Writer, checkpoint, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,11 @@ class Actor:
         self.slots: tuple[SlotView, ...]
         self.view, self.slots = state.publish()
 
+    @property
+    def log_bytes(self) -> int:
+        """About what the log of operations holds."""
+        return self._log_bytes
+
     async def write(self, operation: PointOperation) -> int:
         """Applies ``operation`` durably and visibly; returns its seq. Raises BadRequest, NotFound, Busy, TryLater."""
         message = Write(operation)
@@ -126,6 +132,15 @@ class Actor:
         message = Reconfigure(config)
         await self._send(message, 0)
         await message.reply.wait()
+
+    async def flush(self, readers: Readers | None = None) -> bool:
+        """Moves what was written into the database file and to the medium; with ``readers`` SQLite's log is emptied.
+
+        False where somebody who reads was in the way.
+        """
+        message = Flush(readers)
+        await self._send(message, 0)
+        return await message.reply.wait()
 
     async def freeze(self) -> tuple[SlotView, ...]:
         message = Freeze()
@@ -205,6 +220,8 @@ class Actor:
                     await self._writer.run(lambda connection: reconfigure(connection, config, self._state))
                     self._publish()
                     message.reply.answer(None)
+                case Flush(readers=readers):
+                    message.reply.answer(await self._writer.run(lambda connection: checkpoint(connection, readers)))
                 case Freeze():
                     if self._state.active_size_bytes():
                         self._state.open_appendable()

@@ -9,18 +9,25 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import outcome
 import trio
 
 from vdb.collection.actor import Actor
 from vdb.collection.field_files import FIELDS_NAME
 from vdb.collection.field_keeper import FieldKeeper, built
+from vdb.collection.flusher import Flusher
 from vdb.collection.recovery import DATABASE_NAME, SEGMENTS_NAME, Recovered, recover
 from vdb.collection.state import SlotView
 from vdb.collection.threads import WorkerThreads
+from vdb.collection.verifier import SegmentVerifier
+from vdb.errors import Corrupt
 from vdb.model.collection_config import CollectionConfig
 from vdb.model.field_index import PayloadFieldSchema
 from vdb.model.operations import CreateIndex, DeleteIndex, PointOperation
+from vdb.model.queries import QueryRequest
+from vdb.query.deadline import Deadline
 from vdb.query.targets import Resolve
+from vdb.query.together import query_together
 from vdb.query.view import View
 from vdb.segment.sealed import SealedSegment
 from vdb.storage.sqlite import Readers, Synchronous, Writer
@@ -44,10 +51,12 @@ class Collection:
         self.folder = folder
         self.actor = actor
         self.rebuilt = recovered.rebuilt
+        self.damaged: Sequence[Corrupt] = ()  # files that lost bits while the collection was open
         self.discarded = False  # set before it is closed for good, so that nothing is written that would be deleted
         self._readers = readers
         self._threads = threads
         self._next_segment_id = recovered.next_segment_id
+        self._query_together = self._answer_together  # one object: the threads know by it what belongs together
 
     @property
     def view(self) -> View:
@@ -95,6 +104,15 @@ class Collection:
 
         return await self._threads.run(job)
 
+    async def query(self, request: QueryRequest) -> str:
+        """``query_points`` for a plain request, on the newest View, together with those that wait at the same time."""
+        answer: str = await self._threads.run_together(request, self._query_together)
+        return answer
+
+    def _answer_together(self, requests: list[QueryRequest]) -> Sequence[outcome.Outcome[str]]:
+        with self.reader() as (view, connection):
+            return query_together(view, connection, requests, Deadline(), self._threads.count)
+
     @contextmanager
     def reader(self) -> Iterator[tuple[View, sqlite3.Connection]]:
         """The newest View and a read-only connection for this block; for work that is in a search thread already."""
@@ -128,6 +146,10 @@ async def open_collection(
             nursery.start_soon(actor.run)
             keeper = FieldKeeper(actor, readers, folder / FIELDS_NAME, recovered.reread)
             nursery.start_soon(keeper.run)
+            verifier = SegmentVerifier(actor, recovered.verified)
+            nursery.start_soon(verifier.run)
+            collection.damaged = verifier.damaged
+            nursery.start_soon(Flusher(actor, readers, folder / DATABASE_NAME).run)
             try:
                 yield collection
             finally:
@@ -135,6 +157,7 @@ async def open_collection(
                 with trio.CancelScope(shield=True):
                     await actor.stopped.wait()
                     await keeper.close(write=not collection.discarded)
+                    await verifier.close(write=not collection.discarded)
                 nursery.cancel_scope.cancel()
     finally:
         readers.close()  # before the writer: whoever closes last writes everything into the database file

@@ -1,25 +1,65 @@
-"""One transaction for all operations that wait: append to the log, apply to the tables."""
+"""Transactions of the actor: append to the log, apply to the tables, then bring memory up to them.
+
+Guarantees
+    Memory changes after the COMMIT, or not at all.
+    A transaction that the disk did not confirm is neither forgotten nor believed: ``Unconfirmed`` says how to find out.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from vdb.collection.apply import Draft, NamedVectors
 from vdb.collection.state import State
 from vdb.errors import BadRequest, NotFound
+from vdb.fail_points import fail_point
 from vdb.model.collection_config import CollectionConfig
 from vdb.model.field_index import encode_schema
 from vdb.model.operations import CreateIndex, DeleteIndex, PointOperation
 from vdb.model.sparse import Space, SparseSpace
 from vdb.model.vectors import VectorSpace
 from vdb.segment.fields.index import FieldIndex
-from vdb.storage import field_indexes, log, points
+from vdb.storage import field_indexes, log, points, segments
 from vdb.storage.log import LogEntry
-from vdb.storage.sqlite import transaction
+from vdb.storage.segments import SegmentRow
+from vdb.storage.points import Nums
+from vdb.storage.sqlite import is_refusal, transaction
 from vdb.storage.vector_names import drop_vectors, ensure_vector_ids, read_vector_ids
+
+
+class Unconfirmed(Exception):
+    """The disk failed in a transaction: it is there, or it is not, and only the database knows.
+
+    ``is_applied`` asks a fresh connection; ``adopt`` brings memory up to it, if it is there; ``cause`` is SQLite's error.
+    """
+
+    def __init__(
+        self, cause: sqlite3.Error, is_applied: Callable[[sqlite3.Connection], bool], adopt: Callable[[], object]
+    ) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.is_applied = is_applied
+        self.adopt = adopt
+
+
+def _durably(
+    connection: sqlite3.Connection,
+    write: Callable[[], object],
+    is_applied: Callable[[sqlite3.Connection], bool],
+    adopt: Callable[[], object],
+) -> None:
+    """``write`` in one transaction, then ``adopt``; raises Unconfirmed."""
+    try:
+        with transaction(connection):
+            write()
+    except sqlite3.Error as error:
+        if is_refusal(error):
+            raise Unconfirmed(error, is_applied, adopt) from error
+        raise
+    adopt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +100,38 @@ def commit(connection: sqlite3.Connection, operations: Sequence[PointOperation],
     if entries:
         changes = draft.finish()
         changes.tombstones = state.tombstones_of(changes)
-        with transaction(connection):
+
+        def write() -> None:
             log.append(connection, entries, utc_now())
+            fail_point("after-log-append")
             points.write(connection, changes)
-        state.next_num = draft.next_num
-        state.apply(changes, seq)
+            fail_point("before-commit")
+
+        def adopt() -> None:
+            fail_point("after-commit")
+            state.next_num = draft.next_num
+            state.apply(changes, seq)
+
+        _durably(connection, write, lambda fresh: log.head(fresh) >= seq, adopt)
     return Committed(outcomes, bool(entries))
 
 
 def reconfigure(connection: sqlite3.Connection, config: CollectionConfig, state: State) -> None:
     """Brings tables and ``state`` to a new configuration: vectors may have come and gone."""
     spaces, sparse_spaces = spaces_of(config)
-    with transaction(connection):
-        vector_ids = keep_vectors(connection, [*spaces.values(), *sparse_spaces.values()])
-    state.reconfigure(config, spaces, sparse_spaces, vector_ids)
+    vector_ids: dict[str, int] = {}
+
+    def is_applied(fresh: sqlite3.Connection) -> bool:
+        vector_ids.clear()
+        vector_ids.update(read_vector_ids(fresh))
+        return vector_ids.keys() == spaces.keys() | sparse_spaces.keys()
+
+    _durably(
+        connection,
+        lambda: vector_ids.update(keep_vectors(connection, [*spaces.values(), *sparse_spaces.values()])),
+        is_applied,
+        lambda: state.reconfigure(config, spaces, sparse_spaces, vector_ids),
+    )
 
 
 def keep_vectors(connection: sqlite3.Connection, spaces: Sequence[Space]) -> dict[str, int]:
@@ -91,21 +149,45 @@ def spaces_of(config: CollectionConfig) -> tuple[dict[str, VectorSpace], dict[st
     return dense, {name: SparseSpace(name, params.idf) for name, params in config.sparse_vectors().items()}
 
 
-def create_index(connection: sqlite3.Connection, operation: CreateIndex, state: State) -> None:
-    """Makes the wish for an index durable; building it comes later."""
-    with transaction(connection):
-        log.append(connection, [LogEntry(state.seq + 1, operation)], utc_now())
-        field_indexes.put_field_index(connection, operation.field, encode_schema(operation.schema), utc_now())
-    state.seq += 1
-    state.fields.begin(operation.field, operation.schema)
+def change_indexes(connection: sqlite3.Connection, operation: CreateIndex | DeleteIndex, state: State) -> None:
+    """Makes the wish for an index durable, or forgets one; building it comes later."""
+    seq = state.seq + 1
+
+    def write() -> None:
+        log.append(connection, [LogEntry(seq, operation)], utc_now())
+        match operation:
+            case CreateIndex(field, schema):
+                field_indexes.put_field_index(connection, field, encode_schema(schema), utc_now())
+            case DeleteIndex(field):
+                field_indexes.remove_field_index(connection, field)
+
+    def adopt() -> None:
+        state.seq = seq
+        match operation:
+            case CreateIndex(field, schema):
+                state.fields.begin(field, schema)
+            case DeleteIndex(field):
+                state.fields.drop(field)
+
+    _durably(connection, write, lambda fresh: log.head(fresh) >= seq, adopt)
 
 
-def delete_index(connection: sqlite3.Connection, operation: DeleteIndex, state: State) -> None:
-    with transaction(connection):
-        log.append(connection, [LogEntry(state.seq + 1, operation)], utc_now())
-        field_indexes.remove_field_index(connection, operation.field)
-    state.seq += 1
-    state.fields.drop(operation.field)
+def swap_segments(
+    connection: sqlite3.Connection,
+    inputs: Sequence[int],
+    output: SegmentRow | None,
+    sealed: Mapping[int, Nums],
+    adopt: Callable[[], object],
+) -> None:
+    """Replaces segments in the manifest, then in memory (``adopt``)."""
+
+    def is_applied(fresh: sqlite3.Connection) -> bool:
+        there = {row.segment_id for row in segments.read_segments(fresh)}
+        return there.isdisjoint(inputs) if output is None else output.segment_id in there
+
+    _durably(
+        connection, lambda: segments.swap(connection, inputs, output, utc_now(), sealed), is_applied, adopt
+    )
 
 
 def adopt_index(connection: sqlite3.Connection, index: FieldIndex, path: str, state: State) -> None:

@@ -50,7 +50,7 @@ FORMAT_VERSION: Final = 1
 REREAD_POINTS_MAX: Final = 20_000
 
 _MAGIC: Final = b"vdbfield"
-_SUFFIX: Final = ".index"
+SUFFIX: Final = ".index"
 _DIGEST_BYTES: Final = 16
 _READ_POINTS: Final = 1_000
 
@@ -66,8 +66,12 @@ class Header(msgspec.Struct, frozen=True):
     blocks: list[tuple[str, int]]
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """Why a file is not read."""
+
+
+class Outdated(Unusable):
+    """It was right, and another version of vdb or another schema asks for another content."""
 
 
 def write_index(folder: Path, path: str, snapshot: FieldSnapshot, seq: int) -> None:
@@ -111,7 +115,7 @@ def read_indexes(
             found[path] = _read(file, path, schema, seq)
         except FileNotFoundError:
             continue
-        except (_Unusable, OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
+        except (Unusable, OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
             logger.warning("the index of %s is built again: %s: %s", path, file, error)
             with suppress(OSError):
                 file.unlink()
@@ -122,7 +126,7 @@ def read_indexes(
     for path, (index, index_seq) in found.items():
         changed = [num for num, version in versions.items() if version > index_seq]
         if len(changed) <= REREAD_POINTS_MAX:
-            _bring_up(connection, index, changed, all_points)
+            bring_up(connection, index, changed, all_points)
             current[path] = index, len(changed)
         else:
             logger.info("the index of %s is built again: %d points changed since it was written", path, len(changed))
@@ -138,33 +142,51 @@ def remove_indexes(folder: Path, keep: Iterable[str] = ()) -> None:
                 file.unlink()
 
 
+class StoredIndex:
+    """A file's content, its checksum verified."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises Unusable, OSError, and what decoding raises."""
+        content = memoryview(file.read_bytes())
+        if bytes(content[: len(_MAGIC)]) != _MAGIC:
+            raise Unusable("this is not an index")
+        body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+        if xxhash.xxh3_128(body).digest() != digest:
+            raise Unusable("the checksum is wrong")
+        start = len(_MAGIC) + 4
+        end = start + int.from_bytes(body[len(_MAGIC) : start], "little")
+        self._header = msgspec.json.decode(body[start:end], type=Header)
+        self._blocks = body[end:]
+
+    @property
+    def path(self) -> str:
+        return self._header.path
+
+    def index(self, file: Path, path: str, schema: PayloadFieldSchema, seq: int) -> tuple[FieldIndex, int]:
+        """The index and the seq that it was taken at; raises Unusable, and what decoding raises."""
+        header = self._header
+        if (header.format, header.recipe) != (FORMAT_VERSION, recipe(schema)):
+            raise Outdated(f"it was written in format {header.format} by {header.recipe}")
+        if (header.path, header.schema) != (path, encode_schema(schema)) or file.name != _name(path):
+            raise Outdated(f"it indexes {header.path} as {header.schema}")
+        if header.seq > seq:
+            raise Unusable(f"it knows operation {header.seq}, and the log ends with {seq}")
+        blocks: dict[str, Block] = {}
+        end = 0
+        for name, size in header.blocks:
+            start, end = end, end + size
+            blocks[name] = self._blocks[start:end]
+        index = new_index(path, schema)
+        index.restore(blocks)
+        return index, header.seq
+
+
 def _read(file: Path, path: str, schema: PayloadFieldSchema, seq: int) -> tuple[FieldIndex, int]:
-    """The index and the seq that it was taken at; raises _Unusable, OSError, and what decoding raises."""
-    content = memoryview(file.read_bytes())
-    if bytes(content[: len(_MAGIC)]) != _MAGIC:
-        raise _Unusable("this is not an index")
-    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    if xxhash.xxh3_128(body).digest() != digest:
-        raise _Unusable("the checksum is wrong")
-    start = len(_MAGIC) + 4
-    end = start + int.from_bytes(body[len(_MAGIC) : start], "little")
-    header = msgspec.json.decode(body[start:end], type=Header)
-    if (header.format, header.recipe) != (FORMAT_VERSION, recipe(schema)):
-        raise _Unusable(f"it was written in format {header.format} by {header.recipe}")
-    if (header.path, header.schema) != (path, encode_schema(schema)):
-        raise _Unusable(f"it indexes {header.path} as {header.schema}")
-    if header.seq > seq:
-        raise _Unusable(f"it knows operation {header.seq}, and the log ends with {seq}")
-    blocks: dict[str, Block] = {}
-    for name, size in header.blocks:
-        start, end = end, end + size
-        blocks[name] = body[start:end]
-    index = new_index(path, schema)
-    index.restore(blocks)
-    return index, header.seq
+    """The index and the seq that it was taken at; raises Unusable, OSError, and what decoding raises."""
+    return StoredIndex(file).index(file, path, schema, seq)
 
 
-def _bring_up(connection: sqlite3.Connection, index: FieldIndex, changed: list[int], all_points: BitMap) -> None:
+def bring_up(connection: sqlite3.Connection, index: FieldIndex, changed: list[int], all_points: BitMap) -> None:
     """Reads the payloads of ``changed`` points again, and leaves out points that are gone."""
     for start in range(0, len(changed), _READ_POINTS):
         nums = changed[start : start + _READ_POINTS]
@@ -174,4 +196,4 @@ def _bring_up(connection: sqlite3.Connection, index: FieldIndex, changed: list[i
 
 
 def _name(path: str) -> str:
-    return xxhash.xxh3_128_hexdigest(path.encode()) + _SUFFIX
+    return xxhash.xxh3_128_hexdigest(path.encode()) + SUFFIX

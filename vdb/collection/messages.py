@@ -13,6 +13,7 @@ from vdb.query.targets import Resolve
 from vdb.segment.fields.index import Compaction, FieldIndex
 from vdb.segment.sealed import SealedSegment
 from vdb.segment.sparse import SparseCompaction
+from vdb.storage.sqlite import Readers
 
 AnyCompaction = Compaction | SparseCompaction
 
@@ -74,6 +75,14 @@ class Freeze:
 
 
 @dataclass(slots=True)
+class Flush:
+    """Moves what was written into the database file; with ``readers`` SQLite's log is emptied."""
+
+    readers: Readers | None
+    reply: Reply[bool] = field(default_factory=Reply)
+
+
+@dataclass(slots=True)
 class Swap:
     """``output`` holds the living rows that ``inputs`` had at ``built_from_seq``; None where none was left."""
 
@@ -83,4 +92,4 @@ class Swap:
     reply: Reply[None] = field(default_factory=Reply)
 
 
-Message = Write | WriteInOrder | ChangeIndexes | AdoptIndex | AdoptCompaction | Reconfigure | Freeze | Swap
+Message = Write | WriteInOrder | ChangeIndexes | AdoptIndex | AdoptCompaction | Reconfigure | Flush | Freeze | Swap

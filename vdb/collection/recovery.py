@@ -1,5 +1,8 @@
 """Opening a collection: SQLite is read, derived files are verified, and what is damaged is rebuilt from SQLite.
 
+Files that were verified before and have not changed since are not read again (``segment/verified.py``): how long a
+start takes must not grow with the data.
+
 Guarantees
     The state that comes out is what SQLite holds, whatever the segment folders look like.
     A damaged or missing segment is named in the log once; its vectors are in memory and the optimizer seals them again.
@@ -28,6 +31,7 @@ from vdb.model.collection_config import CollectionConfig
 from vdb.model.field_index import decode_schema
 from vdb.segment.fields.bitmaps import bitmap_of
 from vdb.segment.sealed import SealedSegment, open_segment
+from vdb.segment.verified import VERIFIED_NAME, VerifiedFiles
 from vdb.storage import field_indexes, log, points, segments
 from vdb.storage.migrate import load_migrations, migrate
 from vdb.storage.segments import SegmentRow
@@ -48,6 +52,7 @@ class Recovered:
     next_segment_id: int
     rebuilt: Sequence[str]
     reread: Mapping[str, int]
+    verified: VerifiedFiles
 
 
 def recover(connection: sqlite3.Connection, name: str, folder: Path, config: CollectionConfig) -> Recovered:
@@ -57,7 +62,13 @@ def recover(connection: sqlite3.Connection, name: str, folder: Path, config: Col
     spaces, sparse_spaces = spaces_of(config)
     with transaction(connection):
         vector_ids = keep_vectors(connection, [*spaces.values(), *sparse_spaces.values()])
-    good, damaged = _open_segments(connection, folder / SEGMENTS_NAME)
+    verified = VerifiedFiles(folder / VERIFIED_NAME)
+    good, damaged = _open_segments(connection, folder / SEGMENTS_NAME, verified)
+    verified.keep(segment.folder.name for segment, _ in good)
+    try:
+        verified.save(clean=False)
+    except OSError as error:
+        logger.warning("collection %s: what was verified is forgotten: %s", name, error)
     for row in damaged:
         held = {
             vector_id: [_living_nums(segment, kept, vector_id) for segment, kept in good if vector_id in segment.rows]
@@ -66,16 +77,17 @@ def recover(connection: sqlite3.Connection, name: str, folder: Path, config: Col
         with transaction(connection):
             moved = segments.drop_segment(connection, row.segment_id, held)
         logger.warning("collection %s: segment %s is rebuilt from SQLite (%d vectors)", name, row.folder, moved)
+    identities = points.read_identities(connection)
     state = State(
         config=config,
         spaces=spaces,
         vector_ids=vector_ids,
         seq=log.head(connection),
         next_num=points.next_num(connection),
-        all_points=bitmap_of(points.read_all_nums(connection)),
+        all_points=bitmap_of(np.concatenate([part.nums for part in identities])),
         sparse_spaces=sparse_spaces,
     )
-    state.identities.load(points.read_identities(connection))
+    state.identities.load(identities)
     for vector_id, index in state.sparse.items():
         for block in points.read_all_sparse(connection, vector_id):
             index.apply(block)
@@ -104,11 +116,12 @@ def recover(connection: sqlite3.Connection, name: str, folder: Path, config: Col
         newest + 1,
         [row.folder for row in damaged],
         {path: reread for path, (_, reread) in restored.items()},
+        verified,
     )
 
 
 def _open_segments(
-    connection: sqlite3.Connection, folder: Path
+    connection: sqlite3.Connection, folder: Path, verified: VerifiedFiles
 ) -> tuple[list[tuple[SealedSegment, SegmentRow]], list[SegmentRow]]:
     """Segments that the manifest names, opened, and those that cannot be."""
     good: list[tuple[SealedSegment, SegmentRow]] = []
@@ -116,7 +129,12 @@ def _open_segments(
     for row in segments.read_segments(connection):
         try:
             segment = open_segment(
-                row.segment_id, folder / row.folder, row.built_from_seq, row.manifest, verify_files=True
+                row.segment_id,
+                folder / row.folder,
+                row.built_from_seq,
+                row.manifest,
+                verify_files=True,
+                verified=verified,
             )
         except Corrupt as error:
             logger.warning("damaged segment file: %s", error)

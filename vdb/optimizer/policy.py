@@ -13,7 +13,7 @@ merge           joins sealed segments when there are more than ``default_segment
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,28 +57,41 @@ class Limits:
         return cls(segments, _SEGMENT_BYTES_PER_CPU * cpus if size is None else size * 1024)
 
 
-def plan(slots: Sequence[SlotView], config: CollectionConfig, limits: Limits, idle: bool) -> Plan | None:
-    """The next rebuild, or None. ``idle`` is True when no write has come for a while."""
-    sealed = [slot for slot in slots if slot.sealed is not None]
+def plan(
+    slots: Sequence[SlotView],
+    config: CollectionConfig,
+    limits: Limits,
+    idle: bool,
+    busy: Collection[int] = frozenset(),
+) -> Plan | None:
+    """The next rebuild, or None. ``idle`` is True when no write has come for a while; ``busy`` slots are in one."""
+    free = [slot for slot in slots if slot.number not in busy]
+    sealed = [slot for slot in free if slot.sealed is not None]
+    built_bytes = _size(sealed) + sum(slot.size_bytes for slot in slots if slot.number in busy)
     return (
-        _index(slots, sealed, config, limits, idle)
+        _index(free, sealed, built_bytes, config, limits, idle)
         or _mismatch(sealed, config)
         or _vacuum(sealed, config)
-        or _merge(sealed, limits, idle)
+        or (None if busy else _merge(sealed, limits, idle))  # what comes out of a build decides what is to be merged
     )
 
 
 def _index(
-    slots: Sequence[SlotView], sealed: Sequence[SlotView], config: CollectionConfig, limits: Limits, idle: bool
+    free: Sequence[SlotView],
+    sealed: Sequence[SlotView],
+    built_bytes: int,
+    config: CollectionConfig,
+    limits: Limits,
+    idle: bool,
 ) -> Plan | None:
-    memory = [slot for slot in slots if slot.sealed is None and slot.size_bytes]
+    memory = [slot for slot in free if slot.sealed is None and slot.size_bytes]
     if not memory:
         return None
     size = _size(memory)
     if idle:
-        due = size > sealing_bytes(config) or (bool(sealed) and size >= TAIL_BYTES)
+        due = size > sealing_bytes(config) or (bool(built_bytes) and size >= TAIL_BYTES)
     else:  # while writes come, each build takes as much as all before it did together: none is thrown away soon
-        due = size > max(sealing_bytes(config), min(_size(sealed), limits.segment_bytes // 2))
+        due = size > max(sealing_bytes(config), min(built_bytes, limits.segment_bytes // 2))
     if not due:
         return None
     chosen: list[SlotView] = []

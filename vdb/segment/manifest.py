@@ -18,6 +18,7 @@ The manifest stands in the database too, and the database's copy is the one that
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,7 @@ import xxhash
 from vdb.errors import Corrupt
 from vdb.segment.code import Code
 from vdb.segment.recipe import Recipe
+from vdb.segment.verified import Fingerprint, VerifiedFiles
 
 FORMAT_VERSION: Final = 2
 MANIFEST_NAME: Final = "manifest.json"
@@ -106,24 +108,44 @@ def describe_file(path: Path) -> FileEntry:
     return FileEntry(path.name, path.stat().st_size, _checksum(path))
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
-    """Reads every file that the manifest names; raises Corrupt at the first that is missing or differs."""
+def verify(folder: Path, manifest: Manifest, verified: VerifiedFiles | None = None) -> None:
+    """Reads every file that the manifest names; raises Corrupt at the first that is missing or differs.
+
+    Those that ``verified`` knows to be right are not read, and it is told of the others.
+    """
     for vector in manifest.vectors:
         for file in vector.files:
-            path = folder / file.name
-            try:
-                size_bytes = path.stat().st_size
-                if size_bytes != file.size_bytes:
-                    raise Corrupt(path, f"is {size_bytes} bytes long, not {file.size_bytes}")
-                if _checksum(path) != file.xxh3:
-                    raise Corrupt(path, "does not match its checksum")
-            except OSError as error:
-                raise Corrupt(path, error.strerror or str(error)) from error
+            verify_file(folder / file.name, file, verified)
+
+
+def verify_file(path: Path, file: FileEntry, verified: VerifiedFiles | None = None) -> None:
+    """``verify`` for one file."""
+    try:
+        before = Fingerprint.of(path)
+        if before.size_bytes != file.size_bytes:
+            raise Corrupt(path, f"is {before.size_bytes} bytes long, not {file.size_bytes}")
+        if verified is not None and verified.holds(path):
+            return
+        if _checksum(path) != file.xxh3:
+            raise Corrupt(path, "does not match its checksum")
+        if verified is not None:
+            verified.note(path, before)
+    except OSError as error:
+        raise Corrupt(path, error.strerror or str(error)) from error
 
 
 def _checksum(path: Path) -> str:
+    for found in checksum_in_steps(path):
+        if found is not None:
+            return found
+    raise AssertionError("the last step is the checksum")
+
+
+def checksum_in_steps(path: Path) -> Iterator[str | None]:
+    """Reads a block at each step; the last one is the checksum. Raises OSError."""
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while block := file.read(_READ_BYTES):
             digest.update(block)
-    return digest.hexdigest()
+            yield None
+    yield digest.hexdigest()

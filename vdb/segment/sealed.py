@@ -1,8 +1,8 @@
 """A sealed segment: immutable files, mapped or in memory as the recipe in its manifest says.
 
 Guarantees
-    Nothing is opened before its checksum has been verified (``open_segment(verify_files=True)``), because a damaged
-    graph crashes the process and a damaged matrix lies.
+    Nothing is opened before its checksum has been verified (``open_segment(verify_files=True)``), now or since its
+    last change (``verified.py``), because a damaged graph crashes the process and a damaged matrix lies.
     The files of a retired segment are deleted only when the last View that holds it is gone.
 """
 
@@ -28,6 +28,7 @@ from vdb.segment.placement import open_array, open_bytes, open_for_scans
 from vdb.segment.product import codebook_shape
 from vdb.segment.quantised import QuantisedRows
 from vdb.segment.rows import Mask, RowNumbers, RowsView
+from vdb.segment.verified import VerifiedFiles
 
 _FLOAT32: Final = np.dtype("<f4")
 
@@ -137,18 +138,25 @@ class SealedSegment:
 
 
 def open_segment(
-    segment_id: int, folder: Path, built_from_seq: int, manifest_text: str, *, verify_files: bool
+    segment_id: int,
+    folder: Path,
+    built_from_seq: int,
+    manifest_text: str,
+    *,
+    verify_files: bool,
+    verified: VerifiedFiles | None = None,
 ) -> SealedSegment:
     """Opens a folder as the database's manifest describes it; raises Corrupt.
 
-    ``verify_files`` reads every byte; only a folder that was written a moment ago may do without.
+    ``verify_files`` reads every byte that ``verified`` does not vouch for; only a folder that was written a moment ago
+    may do without.
     """
     try:
         manifest = Manifest.from_json(manifest_text)
     except ValueError as error:
         raise Corrupt(folder, str(error)) from error
     if verify_files:
-        verify(folder, manifest)
+        verify(folder, manifest, verified)
     try:
         return SealedSegment(segment_id, folder, built_from_seq, manifest)
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vdb.storage.sqlite import transaction
@@ -60,3 +60,26 @@ def replace_aliases(connection: sqlite3.Connection, aliases: Sequence[tuple[str,
     with transaction(connection):
         connection.execute("DELETE FROM aliases")
         connection.executemany("INSERT INTO aliases (alias, collection_id) VALUES (?, ?)", aliases)
+
+
+def replace_collections(
+    connection: sqlite3.Connection, rows: Sequence[tuple[str, str, str]], aliases: Mapping[str, str], created_at: str
+) -> dict[str, int]:
+    """Collections by ``(name, folder, config)`` in the place of those of their names, and all aliases at once.
+
+    Returns the collection_id of each; one that is replaced keeps its own.
+    """
+    with transaction(connection):
+        connection.executemany(
+            "INSERT INTO collections (name, folder, config, created_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE"
+            " SET folder = excluded.folder, config = excluded.config, created_at = excluded.created_at",
+            [(*row, created_at) for row in rows],
+        )
+        ids = dict(connection.execute("SELECT name, collection_id FROM collections").fetchall())
+        connection.execute("DELETE FROM aliases")
+        connection.executemany(
+            "INSERT INTO aliases (alias, collection_id) VALUES (?, ?)",
+            [(alias, ids[name]) for alias, name in aliases.items()],
+        )
+    return {name: ids[name] for name, _, _ in rows}

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -173,9 +173,9 @@ def _write_sparse(connection: sqlite3.Connection, rows: SparseRows) -> None:
 
 def _write_blobs(connection: sqlite3.Connection, blob: bytes, places: Iterable[tuple[int, int, int, int]]) -> None:
     """Vectors that are parts of ``blob``: ``(key, version, offset from one, bytes)``."""
-    connection.execute(
+    connection.execute(  # substr() of an empty blob, which a sparse vector without indices is, is NULL
         "INSERT OR REPLACE INTO vectors (key, version, data)"
-        " SELECT value ->> 0, value ->> 1, substr(?, value ->> 2, value ->> 3) FROM json_each(?)",
+        " SELECT value ->> 0, value ->> 1, coalesce(substr(?, value ->> 2, value ->> 3), x'') FROM json_each(?)",
         (blob, _json(list(places))),
     )
 
@@ -189,8 +189,7 @@ def add_tombstones(connection: sqlite3.Connection, tombstones: Sequence[tuple[in
     )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPoint:
+class StoredPoint(NamedTuple):
     """A point without its vectors; ``payload`` is JSON text, None where it was not asked for or there is none."""
 
     num: int
@@ -335,6 +334,7 @@ def read_unsealed(connection: sqlite3.Connection, vector_id: int, space: VectorS
     """Vectors that no sealed segment holds, in blocks of ``(n, dim)`` float32 rows and the point of each row."""
     last = vector_key(vector_id, 0) - 1
     end = vector_key(vector_id + 1, 0)
+    row_bytes = space.row_bytes
     while True:
         rows = connection.execute(
             "SELECT unsealed.key, vectors.data FROM unsealed CROSS JOIN vectors USING (key)"
@@ -345,7 +345,7 @@ def read_unsealed(connection: sqlite3.Connection, vector_id: int, space: VectorS
             return
         last = rows[-1][0]
         nums = np.array([key & _NUM_MASK for key, _ in rows], dtype=np.uint32)
-        nums = np.repeat(nums, [len(data) // space.row_bytes for _, data in rows])
+        nums = np.repeat(nums, [len(data) // row_bytes for _, data in rows])
         yield nums, from_bytes(space, b"".join(data for _, data in rows))
 
 

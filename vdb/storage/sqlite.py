@@ -12,8 +12,9 @@ Assumes
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, ParamSpec, TypeVar
 
@@ -21,7 +22,7 @@ import aiosqlite
 import trio
 import trio_asyncio  # type: ignore[import-untyped]
 
-from vdb.errors import Corrupt, InsufficientStorage
+from vdb.errors import Corrupt, InsufficientStorage, StorageFailed, VdbError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,10 +33,23 @@ APPLICATION_ID: Final = 0x76646231  # "vdb1", shown by the `file` command and `P
 _PAGE_BYTES: Final = 16_384  # vector rows are kilobytes: 4,096 halves the write speed
 _WRITER_CACHE_KIB: Final = 16_384
 _READER_CACHE_KIB: Final = 2_048
-_WAL_BYTES_MAX: Final = 64 * 2**20  # the -wal file is cut back to this after a checkpoint
+WAL_BYTES_MAX: Final = 64 * 2**20  # the -wal file is cut back to this after a checkpoint
 _AUTOCHECKPOINT_PAGES: Final = 1_000  # 16 MiB of new pages between checkpoints
+# So long reads may be kept waiting for one that is slow, when SQLite's log has to be emptied.
+_READERS_MAX_S: Final = 0.2
 _FULL_DISK: Final = (sqlite3.SQLITE_FULL,)
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# What the medium, the operating system or another program does to us: it may be over at the next try.
+_REFUSED: Final = (
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+)
 
 
 class _Connection(aiosqlite.Connection):
@@ -50,15 +64,15 @@ class _Connection(aiosqlite.Connection):
         return result
 
 
-def _open_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+def _open_writer(path: Path, synchronous: Synchronous, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, factory=factory)
     try:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
-        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_MAX}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_AUTOCHECKPOINT_PAGES}")
         connection.execute("PRAGMA temp_store = MEMORY")
     except sqlite3.Error:
@@ -68,16 +82,22 @@ def _open_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
 
 
 class Writer:
-    """The one connection of a database file that writes. Owned by one task: units of work run one at a time."""
+    """The one connection of a database file that writes. Owned by one task: units of work run one at a time.
 
-    def __init__(self, path: Path, synchronous: Synchronous = "FULL") -> None:
+    ``factory`` makes connections; tests give one whose statements fail.
+    """
+
+    def __init__(
+        self, path: Path, synchronous: Synchronous = "FULL", factory: type[sqlite3.Connection] = sqlite3.Connection
+    ) -> None:
         self.path = path
         self._synchronous = synchronous
+        self._factory = factory
         self._connection: _Connection | None = None
 
     async def open(self) -> None:
-        """Opens the file, making it where it is missing; raises Corrupt."""
-        connection = _Connection(lambda: _open_writer(self.path, self._synchronous), 64)
+        """Opens the file, making it where it is missing; raises Corrupt, StorageFailed, InsufficientStorage."""
+        connection = _Connection(lambda: _open_writer(self.path, self._synchronous, self._factory), 64)
         with _translated(self.path), trio.CancelScope(shield=True):
             await trio_asyncio.aio_as_trio(connection.__aenter__)()
         self._connection = connection
@@ -92,6 +112,19 @@ class Writer:
         with _translated(self.path), trio.CancelScope(shield=True):
             result: T = await trio_asyncio.aio_as_trio(connection.run)(work, connection._conn)
         return result
+
+    async def renew(self) -> None:
+        """Puts a fresh connection in the place of this one, which an error may have left with a wrong idea.
+
+        Raises what ``open`` raises, and keeps the old one then.
+        """
+        former = self._connection
+        assert former is not None, "open() comes first"
+        await self.open()
+        # Only now, so that it is not the last one to close: that one would write SQLite's log into the database file
+        # and remove it, and what is in doubt would be decided on the way.
+        with trio.CancelScope(shield=True), suppress(sqlite3.Error):
+            await trio_asyncio.aio_as_trio(former.close)()
 
     async def close(self) -> None:
         """Checkpoints and closes; the last connection of the file to close, so that no -wal file stays."""
@@ -111,8 +144,44 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # the first error is the one to tell; `Writer.renew` ends what stays open
+                connection.execute("ROLLBACK")
         raise
+
+
+def settle(connection: sqlite3.Connection, look: Callable[[sqlite3.Connection], T]) -> T:
+    """What ``look`` finds, made final. For a connection that was opened after a COMMIT failed.
+
+    A COMMIT whose flush failed has written all its frames to SQLite's log. They do not count, until a crash: recovery
+    reads the log from its head and finds them whole. A durable transaction in their place ends that.
+    """
+    (level,) = connection.execute("PRAGMA synchronous").fetchone()
+    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        with transaction(connection):
+            found = look(connection)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {int(version)}")  # the same: it writes the first page
+    finally:
+        connection.execute(f"PRAGMA synchronous = {int(level)}")
+    return found
+
+
+def checkpoint(connection: sqlite3.Connection, readers: Readers | None = None) -> bool:
+    """Moves SQLite's log into the database file and flushes both. For the writer's connection alone.
+
+    With ``readers``, all of the database's, the log is emptied as well: what they are doing ends first, and what they
+    are about to do waits. Statements that overlap would otherwise keep the log in use for ever, and it would only grow.
+    False where somebody reads on for too long; nothing is lost.
+    """
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    if readers is None:
+        return not busy
+    with readers.paused(_READERS_MAX_S) as nobody_reads:
+        if not nobody_reads:
+            return False
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
 
 
 @contextmanager
@@ -121,12 +190,28 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _FULL_DISK:
-            raise InsufficientStorage("No space left on device: the write was not applied") from error
-        if code in _DAMAGED:
-            raise Corrupt(path, str(error)) from error
-        raise
+        named = named_error(error, path)
+        if named is None:
+            raise
+        raise named from error
+
+
+def named_error(error: sqlite3.Error, path: Path) -> VdbError | None:
+    """InsufficientStorage, StorageFailed or Corrupt; None for what is a mistake in vdb."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF in _FULL_DISK:
+        return InsufficientStorage("No space left on device: the write was not applied")
+    if code & 0xFF in _REFUSED:
+        name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+        return StorageFailed(f"The disk failed ({error}, {name}): nothing was applied")
+    if code & 0xFF in _DAMAGED:
+        return Corrupt(path, str(error))
+    return None
+
+
+def is_refusal(error: sqlite3.Error) -> bool:
+    """True where the disk is full or fails: nothing is wrong with the database or with vdb."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (*_FULL_DISK, *_REFUSED)
 
 
 class Readers:
@@ -139,21 +224,46 @@ class Readers:
         self._path = path
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
+        self._changed = threading.Condition()
+        self._borrowed = 0
+        self._paused = False
 
     @contextmanager
     def borrow(self) -> Iterator[sqlite3.Connection]:
         """A connection for this block; its statements must all be fetched to the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._paused)
+            self._borrowed += 1
         try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._open()
-        try:
-            yield connection
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._open()
+            try:
+                yield connection
+            finally:
+                if self._closed:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
         finally:
-            if self._closed:
-                connection.close()
-            else:
-                self._idle.append(connection)
+            with self._changed:
+                self._borrowed -= 1
+                if self._paused:
+                    self._changed.notify_all()
+
+    @contextmanager
+    def paused(self, within_s: float) -> Iterator[bool]:
+        """For this block nobody borrows a connection. False where some are not back after ``within_s``."""
+        with self._changed:
+            self._paused = True
+            nobody_reads = self._changed.wait_for(lambda: not self._borrowed, within_s)
+        try:
+            yield nobody_reads
+        finally:
+            with self._changed:
+                self._paused = False
+                self._changed.notify_all()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
