@@ -13,9 +13,10 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -26,9 +27,20 @@ import trio
 from vdb.collection.collection import Collection, open_collection
 from vdb.collection.commit import utc_now
 from vdb.collection.copy import copy_points
-from vdb.collection.threads import WorkerThreads
+from vdb.collection.drainable_threads import DrainableThreads
+from vdb.collection.field_keeper import built
+from vdb.collection.recovery import DATABASE_NAME
 from vdb.config import Settings
-from vdb.errors import AlreadyExists, BadRequest, CollectionBroken, CollectionNotFound, Corrupt, NotFound
+from vdb.errors import (
+    AlreadyExists,
+    BadRequest,
+    BadSnapshot,
+    CollectionBroken,
+    CollectionNotFound,
+    Corrupt,
+    NotFound,
+    VdbError,
+)
 from vdb.files import fsync_dir, resource
 from vdb.model import collection_config
 from vdb.model.collection_config import CollectionConfig, UpdateCollection
@@ -42,6 +54,7 @@ from vdb.model.names import validate_collection_name
 from vdb.model.vector_params import VectorNameConfig
 from vdb.optimizer.worker import Budget, Optimizer
 from vdb.storage import catalog
+from vdb.storage.backup import pin
 from vdb.storage.catalog import CatalogEntry
 from vdb.storage.migrate import load_migrations, migrate
 from vdb.storage.sqlite import Writer
@@ -69,6 +82,24 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """A collection that was recovered from a snapshot into ``folder``, which no catalog names yet."""
+
+    name: str
+    folder: Path
+    config: CollectionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What a snapshot is made of; whoever holds it closes ``connection``."""
+
+    name: str
+    config: str
+    connection: sqlite3.Connection
+
+
+@dataclass(frozen=True, slots=True)
 class RecoverySummary:
     """What the start found."""
 
@@ -92,7 +123,7 @@ class Registry:
     def __init__(self, settings: Settings, folder: Path, writer: Writer, nursery: trio.Nursery, cpus: int) -> None:
         performance = settings.storage.performance
         self.settings = settings
-        self.threads = WorkerThreads(performance.search_threads(cpus), "search")
+        self.threads = DrainableThreads(performance.search_threads(cpus), "search")
         self.recovered = RecoverySummary(0, 0, 0, ())
         self._folder = folder
         self._writer = writer
@@ -100,6 +131,7 @@ class Registry:
         self._lock = trio.Lock()
         self._by_name: dict[str, Running] = {}
         self._aliases: dict[str, str] = {}
+        self._background: set[trio.CancelScope] = set()
         self._budget = Budget(
             trio.CapacityLimiter(performance.optimizer_cpus(cpus)),
             trio.CapacityLimiter(performance.optimizer_cpus(cpus)),
@@ -124,6 +156,10 @@ class Registry:
     def exists(self, name: str) -> bool:
         return self._aliases.get(name, name) in self._by_name
 
+    def resolve(self, name: str) -> str:
+        """The collection that an alias stands for, or the name as it is."""
+        return self._aliases.get(name, name)
+
     def names(self) -> list[str]:
         """Names of all collections, sorted."""
         return sorted(self._by_name)
@@ -147,23 +183,25 @@ class Registry:
                 raise AlreadyExists(f"Collection `{name}` already exists!")
             if name in self._aliases:
                 raise BadRequest(f"Can't create collection with name {name}. Alias with the same name already exists")
-            folder = f"{_SLUG.sub('-', name.lower())[:_SLUG_LENGTH_MAX].strip('-') or 'collection'}-{uuid4().hex[:12]}"
+            limit = self.settings.storage.max_collections
+            if limit is not None and len(self._by_name) >= limit:
+                raise BadRequest(f"Cannot create a collection: storage.max_collections allows {limit}")
+            folder = _new_folder_name(name)
             text = collection_config.encode(config)
             running = Running(CatalogEntry(0, name, folder, text))
             await self._open(running, config)
-            if copy_from is not None:
-                assert running.collection is not None
-                try:
+            assert running.collection is not None
+            try:
+                if copy_from is not None:
                     await copy_points(copy_from, running.collection)
-                except BaseException:
-                    await self._abandon(running)
-                    raise
-            collection_id: int = await self._writer.run(
-                partial(catalog.add_collection, name=name, folder=folder, config=text, created_at=utc_now())
-            )
+                collection_id: int = await self._writer.run(
+                    partial(catalog.add_collection, name=name, folder=folder, config=text, created_at=utc_now())
+                )
+            except BaseException:
+                await self._abandon(running)
+                raise
             running.entry = CatalogEntry(collection_id, name, folder, text)
             self._by_name[name] = running
-            assert running.collection is not None
             return running.collection
 
     async def delete(self, name: str) -> bool:
@@ -188,6 +226,110 @@ class Registry:
             await running.closed.wait()
             path = self._folder / COLLECTIONS_NAME / running.entry.folder
             await trio.to_thread.run_sync(partial(shutil.rmtree, path, ignore_errors=True))
+
+    async def pin(self, name: str) -> Pinned:
+        """One moment of a collection, its settings and its database; raises CollectionNotFound and CollectionBroken."""
+        async with self._lock:  # settings and tables change together
+            self.get(name)
+            entry = self.running(name).entry
+            path = self._folder / COLLECTIONS_NAME / entry.folder / DATABASE_NAME
+            with trio.CancelScope(shield=True):
+                connection = await trio.to_thread.run_sync(pin, path)
+            return Pinned(entry.name, entry.config, connection)
+
+    def new_folder(self, name: str) -> Path:
+        """An empty folder for a collection that is to be adopted; a crash leaves it to the next start's sweep."""
+        folder = self._folder / COLLECTIONS_NAME / _new_folder_name(name)
+        folder.mkdir()
+        return folder
+
+    async def adopt(self, arrivals: Sequence[Arrival], aliases: Mapping[str, str]) -> None:
+        """Opens recovered collections, and when all serve puts them in the place of those of their names, together
+        with ``aliases`` (alias → collection), all at once.
+
+        Raises BadSnapshot where one cannot be opened, BadRequest and AlreadyExists where names are in the way; then
+        nothing has changed, and the folders are gone.
+        """
+        opened: list[Running] = []
+        try:
+            for arrival in arrivals:
+                opened.append(await self._open_arrival(arrival))
+            async with self._lock:
+                merged = self._merged_aliases([arrival.name for arrival in arrivals], aliases)
+                rows = [(running.entry.name, running.entry.folder, running.entry.config) for running in opened]
+                work = partial(catalog.replace_collections, rows=rows, aliases=merged, created_at=utc_now())
+                try:
+                    ids: dict[str, int] = await self._writer.run(work)
+                except BaseException:
+                    # A commit that failed may have reached the disk: the next start finds out, and needs the folders.
+                    for running in opened:
+                        running.scope.cancel()
+                    opened.clear()
+                    raise
+                former = [self._by_name[name] for name in ids if name in self._by_name]
+                for running in opened:
+                    running.entry = replace(running.entry, collection_id=ids[running.entry.name])
+                    self._by_name[running.entry.name] = running
+                self._aliases = merged
+        except BaseException:
+            for running in opened:
+                await self._abandon(running)
+            raise
+        for running in former:
+            self._nursery.start_soon(self._retire, running)
+
+    async def _open_arrival(self, arrival: Arrival) -> Running:
+        """A recovered collection that answers like the one it was made of: its field indexes are built."""
+        running = Running(CatalogEntry(0, arrival.name, arrival.folder.name, collection_config.encode(arrival.config)))
+        try:
+            await self._open(running, arrival.config)
+            assert running.collection is not None
+            for path in list(running.collection.view.building):
+                await built(running.collection.actor, path)
+        except BaseException as error:
+            await self._abandon(running)
+            if isinstance(error, (Corrupt, CollectionBroken, ValueError, LookupError, ArithmeticError, TypeError)):
+                raise BadSnapshot(f"the collection in it cannot be opened: {error}") from error
+            raise
+        return running
+
+    def _merged_aliases(self, names: Sequence[str], aliases: Mapping[str, str]) -> dict[str, str]:
+        merged = {**self._aliases, **aliases}
+        for name in names:
+            if name in merged:
+                raise BadRequest(f"Can't create collection with name {name}. Alias with the same name already exists")
+        collections = self._by_name.keys() | set(names)
+        for alias, name in aliases.items():
+            if alias in collections:
+                raise AlreadyExists(f"Collection `{alias}` already exists!")
+            if name not in collections:
+                raise CollectionNotFound(name)
+        limit = self.settings.storage.max_collections
+        if limit is not None and len(collections) > max(limit, len(self._by_name)):
+            raise BadRequest(f"Cannot create a collection: storage.max_collections allows {limit}")
+        return merged
+
+    async def _retire(self, running: Running) -> None:
+        """Ends a collection that another has taken the place of, once the reads that were on their way are done."""
+        with trio.CancelScope(shield=True):
+            await self.threads.drained()
+            await self._abandon(running)
+
+    def start_in_background(self, work: Callable[[], Awaitable[object]], what: str) -> None:
+        """Runs ``work`` until it ends or the registry closes; what it raises is logged under ``what``."""
+        self._nursery.start_soon(self._in_background, work, what)
+
+    async def _in_background(self, work: Callable[[], Awaitable[object]], what: str) -> None:
+        with trio.CancelScope() as scope:
+            self._background.add(scope)
+            try:
+                await work()
+            except VdbError as error:
+                logger.warning("%s: %s", what, error)
+            except Exception:
+                logger.exception("%s", what)
+            finally:
+                self._background.discard(scope)
 
     async def update(self, name: str, update: UpdateCollection) -> None:
         """Changes the parameters of a living collection; raises BadRequest."""
@@ -283,10 +425,10 @@ class Registry:
         self, running: Running, config: CollectionConfig, *, task_status: trio.TaskStatus[None]
     ) -> None:
         folder = self._folder / COLLECTIONS_NAME / running.entry.folder
-        folder.mkdir(exist_ok=True)
-        fsync_dir(folder.parent)
         name, synchronous = running.entry.name, self.settings.storage.synchronous
         try:
+            folder.mkdir(exist_ok=True)
+            fsync_dir(folder.parent)
             with running.scope:
                 async with open_collection(name, folder, config, self.threads, synchronous) as collection:
                     running.collection = collection
@@ -296,6 +438,11 @@ class Registry:
                     await trio.sleep_forever()
         finally:
             running.closed.set()
+
+
+def _new_folder_name(name: str) -> str:
+    """For people: what counts is that no other folder is called so."""
+    return f"{_SLUG.sub('-', name.lower())[:_SLUG_LENGTH_MAX].strip('-') or 'collection'}-{uuid4().hex[:12]}"
 
 
 @asynccontextmanager
@@ -318,6 +465,8 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
                 await registry.recover()
                 yield registry
             finally:
+                for scope in list(registry._background):
+                    scope.cancel()
                 for running in registry._by_name.values():
                     running.scope.cancel()
         registry.threads.stop()

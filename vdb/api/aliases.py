@@ -13,6 +13,7 @@ routes = Routes("Aliases")
     "POST",
     "/collections/aliases",
     summary="Create, delete and rename aliases, all or none",
+    access="manage",
     body=ChangeAliasesOperation,
     params=TimeoutParams,
 )
@@ -21,15 +22,20 @@ async def update_aliases(call: Call) -> bool:
     return True
 
 
-@routes.add("GET", "/aliases", summary="All aliases", result=CollectionsAliasesResponse)
+@routes.add("GET", "/aliases", summary="All aliases", access="listed", result=CollectionsAliasesResponse)
 async def get_collections_aliases(call: Call) -> CollectionsAliasesResponse:
-    return CollectionsAliasesResponse(aliases=call.services.registry.aliases())
+    registry = call.services.registry
+    return CollectionsAliasesResponse(
+        aliases=[alias for alias in registry.aliases() if call.access.lists(alias.collection_name, registry.resolve)]
+    )
 
 
 @routes.add(
     "GET",
     "/collections/{collection_name}/aliases",
     summary="The aliases of a collection",
+    access="read",
+    filtered=True,
     result=CollectionsAliasesResponse,
 )
 async def get_collection_aliases(call: Call) -> CollectionsAliasesResponse:

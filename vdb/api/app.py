@@ -15,27 +15,69 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import RequestRedirect
 
 from vdb import __version__
-from vdb.api import aliases, collections, distributed, indexes, older_search, points, search, service
-from vdb.api.connection import WholeRequest
-from vdb.api.envelope import failure, success
+from vdb.api import (
+    aliases,
+    collections,
+    distributed,
+    indexes,
+    issues,
+    metrics,
+    older_search,
+    optimizations,
+    points,
+    quotas,
+    search,
+    service,
+    slow_requests,
+    snapshots,
+    telemetry,
+)
+from vdb.api.access import MANAGE, Access
+from vdb.api.auth import ACCESS_KEY, Authenticator, Guard
+from vdb.api.connection import STREAM_KEY, WholeRequest
+from vdb.api.cors import Cors
+from vdb.api.deadlines import within_deadline
+from vdb.api.envelope import accepted, failure, success
 from vdb.api.errors import explain_validation, to_http
+from vdb.api.observer import REQUEST_ID, Observed
 from vdb.api.openapi import document
-from vdb.api.routing import Call, Plain, Route
+from vdb.api.routing import Accepted, Call, Download, Plain, Route
 from vdb.api.services import Services
+from vdb.api.transfers import Upload, downloaded
 from vdb.config import Settings
 from vdb.errors import BadRequest, MalformedBody, VdbError
 from vdb.model.decode import decode_hook
+from vdb.model.params import ReadParams, WriteParams
+from vdb.model.usage import Usage
 from vdb.registry import Registry
+from vdb.telemetry import facts
 
 logger = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
+OPENAPI_PATH: Final = "/openapi.json"  # needs no key: it says nothing that is not public
 INLINE_BYTES_MAX: Final = 256 * 1024  # larger bodies are decoded in a thread: a megabyte takes milliseconds
 
 
 def all_routes() -> list[Route]:
     """The table of routes."""
-    modules = (collections, aliases, indexes, points, search, older_search, service, distributed)
+    modules = (
+        collections,
+        optimizations,
+        aliases,
+        indexes,
+        points,
+        search,
+        older_search,
+        snapshots,
+        service,
+        metrics,
+        telemetry,
+        slow_requests,
+        issues,
+        quotas,
+        distributed,
+    )
     return [route for module in modules for route in module.routes.table]
 
 
@@ -59,10 +101,15 @@ def create_app(registry: Registry, settings: Settings) -> QuartTrio:
             provide_automatic_options=False,
         )
     openapi = msgspec.json.encode(document(routes, __version__))
-    app.add_url_rule("/openapi.json", view_func=lambda: Response(openapi, content_type=JSON), methods=["GET"])
-    app.register_error_handler(HTTPException, _http_error)
+    app.add_url_rule(OPENAPI_PATH, view_func=lambda: Response(openapi, content_type=JSON), methods=["GET"])
+    app.register_error_handler(HTTPException, _unrouted(services))
     app.register_error_handler(Exception, _unexpected)
-    app.asgi_app = _Slashes(app.asgi_app)  # type: ignore[method-assign]
+    door: Any = app.asgi_app
+    if settings.service.has_keys:
+        open_paths = {route.path for route in routes if route.access == "open"} | {OPENAPI_PATH}
+        door = Guard(door, Authenticator(settings.service, registry), open_paths, services.observer)
+    door = _Slashes(door)
+    app.asgi_app = Cors(door) if settings.service.enable_cors else door  # type: ignore[method-assign]
     return app
 
 
@@ -74,19 +121,58 @@ def _rule(path: str) -> str:
 def _view(route: Route, services: Services) -> Any:
     """The view function of one route."""
     decoder = None if route.body is None else msgspec.json.Decoder(route.body, dec_hook=decode_hook)
-    decode = route.decode or (None if decoder is None else decoder.decode)
+    decode = None if route.streamed else route.decode or (None if decoder is None else decoder.decode)
+
+    observer, strict_mode = services.observer, services.observer.strict_mode
+    ended = observer.watching(route)
+    limited = issubclass(route.params, ReadParams | WriteParams)
+    writes = issubclass(route.params, WriteParams)
 
     async def view(**path: str) -> Response:
-        started = time.perf_counter()
+        observed = observer.begin(request.headers.get(REQUEST_ID))
         try:
+            response = await answer(path, observed)
+        except HTTPException as error:
+            response = await _http_error(error)
+        except Exception as error:
+            response = await _unexpected(error, observed.id)
+        response.headers[REQUEST_ID] = observed.id
+        ended(observed, path.get("collection_name"), response.status_code)
+        return response
+
+    async def answer(path: dict[str, str], observed: Observed) -> Response:
+        started = observed.started
+        try:
+            access: Access = request.scope.get(ACCESS_KEY, MANAGE)  # type: ignore[assignment]
+            only = access.check(route.access, path.get("collection_name"), services.registry.resolve)
+            if only is not None and not route.filtered:
+                access.check_whole(route.access, path["collection_name"], services.registry.resolve)
             params = _params(route)
-            decoded = None if decode is None else await _body(route, decode, services)
-            result = await route.handler(Call(services, path, params, decoded))
+            decoded: Any = None
+            if route.streamed:
+                decoded = Upload(request.headers, request.scope[STREAM_KEY])  # type: ignore[typeddict-item]
+            elif decode is not None:
+                decoded = await _body(route, decode, services)
+            observed.body = decoded
+            if writes:
+                services.quotas.check(decoded)
+            if limited and (name := path.get("collection_name")) is not None:
+                limits = strict_mode.limits(name)
+                if limits is not None:
+                    await strict_mode.check(limits, name, params, decoded)
+            call = Call(services, path, params, decoded, access, only, observed.meter)
+            result = await within_deadline(route, call)
             if isinstance(result, Plain):
                 return Response(result.body, status=result.status, content_type=result.content_type)
-            return Response(success(result, started), content_type=JSON)
+            if isinstance(result, Accepted):
+                return Response(accepted(started), status=202, content_type=JSON)
+            if isinstance(result, Download):
+                return downloaded(result)
+            meter = observed.meter
+            usage = Usage(hardware=meter.usage()) if meter is not None and meter.measured else None
+            return Response(success(result, started, usage), content_type=JSON)
         except VdbError as error:
-            return _refusal(error, started)
+            return _refusal(error, started, observed.id)
 
     return view
 
@@ -124,11 +210,25 @@ def _params(route: Route) -> Any:
         raise BadRequest(f"Invalid query parameter: {error}") from error
 
 
-def _refusal(error: VdbError, started: float) -> Response:
+def _refusal(error: VdbError, started: float, request_id: str) -> Response:
     status, message, headers = to_http(error)
     if status >= 500 and error.__cause__ is not None:
-        logger.error("%s %s: %s", request.method, request.path, message)
+        logger.error("%s %s: %s", request.method, request.path, message, extra=facts(request_id=request_id))
     return Response(failure(message, started), status=status, content_type=JSON, headers=headers)
+
+
+def _unrouted(services: Services) -> Any:
+    """What answers requests that no route serves."""
+
+    async def unrouted(error: HTTPException) -> Response:
+        observer = services.observer
+        observed = observer.begin(request.headers.get(REQUEST_ID))
+        response = await _http_error(error)
+        response.headers[REQUEST_ID] = observed.id
+        observer.unrouted(request.method, request.path, observed, response.status_code)
+        return response
+
+    return unrouted
 
 
 async def _http_error(error: HTTPException) -> Response:
@@ -151,9 +251,9 @@ async def _http_error(error: HTTPException) -> Response:
     return Response(failure(message, started), status=status, content_type=JSON, headers=headers)
 
 
-async def _unexpected(error: Exception) -> Response:
+async def _unexpected(error: Exception, request_id: str | None = None) -> Response:
     """A fault of vdb's own: logged once, with its traceback."""
-    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    logger.error("%s %s failed", request.method, request.path, exc_info=error, extra=facts(request_id=request_id))
     return Response(
         failure(f"Service error: {type(error).__name__}: {error}", time.perf_counter()), status=500, content_type=JSON
     )

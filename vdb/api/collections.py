@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from vdb.api.routing import Call, Routes
+from vdb.api.strict_mode import refuse_unenforceable
 from vdb.errors import CollectionNotFound
 from vdb.model.collection_config import CreateCollection, UpdateCollection, resolve
 from vdb.model.collection_results import (
@@ -17,21 +20,25 @@ from vdb.model.collection_results import (
 )
 from vdb.model.field_index import index_info
 from vdb.model.params import TimeoutParams, WriteParams
+from vdb.model.strict_mode import with_defaults
 from vdb.model.vector_params import VectorNameConfig
 from vdb.registry import Running
 
 routes = Routes("Collections")
 
 
-@routes.add("GET", "/collections", summary="The names of all collections", result=CollectionsResponse)
+@routes.add("GET", "/collections", summary="The names of all collections", access="listed", result=CollectionsResponse)
 async def get_collections(call: Call) -> CollectionsResponse:
-    return CollectionsResponse(collections=[CollectionDescription(name) for name in call.services.registry.names()])
+    registry = call.services.registry
+    names = [name for name in registry.names() if call.access.lists(name, registry.resolve)]
+    return CollectionsResponse(collections=[CollectionDescription(name) for name in names])
 
 
 @routes.add(
     "GET",
     "/collections/{collection_name}",
     summary="State and configuration of a collection",
+    access="read",
     result=CollectionInfo,
 )
 async def get_collection(call: Call) -> CollectionInfo:
@@ -42,6 +49,8 @@ async def get_collection(call: Call) -> CollectionInfo:
     "GET",
     "/collections/{collection_name}/exists",
     summary="Whether a collection or alias of this name exists",
+    access="read",
+    filtered=True,
     result=CollectionExistence,
 )
 async def collection_exists(call: Call) -> CollectionExistence:
@@ -52,13 +61,17 @@ async def collection_exists(call: Call) -> CollectionExistence:
     "PUT",
     "/collections/{collection_name}",
     summary="Create a collection",
+    access="manage",
     body=CreateCollection,
     params=TimeoutParams,
 )
 async def create_collection(call: Call) -> bool:
     create: CreateCollection = call.body
     registry = call.services.registry
-    config = resolve(create, call.services.settings.storage)
+    storage = call.services.settings.storage
+    strict_mode = with_defaults(create.strict_mode_config, storage.collection.strict_mode)
+    refuse_unenforceable(strict_mode)
+    config = resolve(msgspec.structs.replace(create, strict_mode_config=strict_mode), storage)
     source = None
     if create.init_from is not None:
         if not registry.exists(create.init_from.collection):
@@ -72,10 +85,12 @@ async def create_collection(call: Call) -> bool:
     "PATCH",
     "/collections/{collection_name}",
     summary="Change parameters of a living collection",
+    access="manage",
     body=UpdateCollection,
     params=TimeoutParams,
 )
 async def update_collection(call: Call) -> bool:
+    refuse_unenforceable(call.body.strict_mode_config)
     await call.services.registry.update(call.path["collection_name"], call.body)
     return True
 
@@ -84,6 +99,7 @@ async def update_collection(call: Call) -> bool:
     "DELETE",
     "/collections/{collection_name}",
     summary="Delete a collection and all that is in it",
+    access="manage",
     params=TimeoutParams,
 )
 async def delete_collection(call: Call) -> bool:
@@ -94,6 +110,7 @@ async def delete_collection(call: Call) -> bool:
     "PUT",
     "/collections/{collection_name}/vectors/{vector_name}",
     summary="Add a named vector",
+    access="manage",
     body=VectorNameConfig,
     params=WriteParams,
     result=UpdateResult,
@@ -107,6 +124,7 @@ async def create_vector_name(call: Call) -> UpdateResult:
     "DELETE",
     "/collections/{collection_name}/vectors/{vector_name}",
     summary="Remove a named vector and all that is stored under it",
+    access="manage",
     params=WriteParams,
     result=UpdateResult,
 )

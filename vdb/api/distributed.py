@@ -27,42 +27,62 @@ class PeerParams(TimeoutParams, frozen=True, kw_only=True):
     force: bool = False
 
 
-@routes.add("GET", "/cluster", summary="Whether the server is part of a cluster", result=ClusterDisabled)
+@routes.add("GET", "/cluster", summary="Whether the server is part of a cluster", access="read", result=ClusterDisabled)
 async def cluster_status(call: Call) -> ClusterDisabled:
     return ClusterDisabled()
 
 
-@routes.add("POST", "/cluster/recover", summary="Refused: there is no cluster")
+@routes.add("POST", "/cluster/recover", summary="Refused: there is no cluster", access="manage")
 async def recover_current_peer(call: Call) -> bool:
     return _refuse()
 
 
-@routes.add("DELETE", "/cluster/peer/{peer_id}", summary="Refused: there is no cluster", params=PeerParams)
+@routes.add(
+    "DELETE", "/cluster/peer/{peer_id}", summary="Refused: there is no cluster", access="manage", params=PeerParams
+)
 async def remove_peer(call: Call) -> bool:
     return _refuse()
 
 
-@routes.add("GET", _COLLECTION + "/cluster", summary="The one shard of a collection", result=CollectionClusterInfo)
+@routes.add(
+    "GET",
+    _COLLECTION + "/cluster",
+    summary="The one shard of a collection",
+    access="read",
+    result=CollectionClusterInfo,
+)
 async def collection_cluster_info(call: Call) -> CollectionClusterInfo:
     view = call.services.registry.get(call.path["collection_name"]).view
     return CollectionClusterInfo.standalone(_PEER_ID, view.points_count)
 
 
 @routes.add(
-    "POST", _COLLECTION + "/cluster", summary="Refused: there is no cluster", body=dict[str, Any], params=TimeoutParams
+    "POST",
+    _COLLECTION + "/cluster",
+    summary="Refused: there is no cluster",
+    access="manage",
+    body=dict[str, Any],
+    params=TimeoutParams,
 )
 async def update_collection_cluster(call: Call) -> bool:
     return _refuse()
 
 
-@routes.add("GET", _COLLECTION + "/shards", summary="Shard keys: there are none", result=ShardKeysResponse)
+@routes.add(
+    "GET", _COLLECTION + "/shards", summary="Shard keys: there are none", access="read", result=ShardKeysResponse
+)
 async def list_shard_keys(call: Call) -> ShardKeysResponse:
     call.services.registry.get(call.path["collection_name"])
     return ShardKeysResponse()
 
 
 @routes.add(
-    "PUT", _COLLECTION + "/shards", summary="Refused: there is no cluster", body=dict[str, Any], params=TimeoutParams
+    "PUT",
+    _COLLECTION + "/shards",
+    summary="Refused: there is no cluster",
+    access="manage",
+    body=dict[str, Any],
+    params=TimeoutParams,
 )
 async def create_shard_key(call: Call) -> bool:
     return _refuse()
@@ -72,6 +92,7 @@ async def create_shard_key(call: Call) -> bool:
     "POST",
     _COLLECTION + "/shards/delete",
     summary="Refused: there is no cluster",
+    access="manage",
     body=dict[str, Any],
     params=TimeoutParams,
 )

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from vdb.api.routing import Encoded
+from vdb.model.usage import Usage
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -20,9 +21,16 @@ def encode_result(result: Any) -> bytes:
     return _ENCODER.encode(result)
 
 
-def success(result: Any, started: float) -> bytes:
-    """``started`` is a reading of ``time.perf_counter()``."""
+def success(result: Any, started: float, usage: Usage | None = None) -> bytes:
+    """``started`` is a reading of ``time.perf_counter()``; ``usage`` is answered where it was measured."""
+    if usage is not None:
+        fields = (encode_result(result), _ENCODER.encode(usage), _elapsed(started))
+        return b'{"result":%b,"status":"ok","usage":%b,"time":%b}' % fields
     return b'{"result":%b,"status":"ok","time":%b}' % (encode_result(result), _elapsed(started))
+
+
+def accepted(started: float) -> bytes:
+    return b'{"status":"accepted","time":%b}' % _elapsed(started)
 
 
 def failure(message: str, started: float) -> bytes:

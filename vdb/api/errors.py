@@ -22,6 +22,10 @@ from vdb.errors import (
     NotFound,
     OutcomeUnknown,
     OutOfBounds,
+    StorageFailed,
+    StrictModeViolation,
+    TooLarge,
+    Unauthorized,
     VdbError,
 )
 from vdb.model.ids import InvalidPointId
@@ -46,21 +50,27 @@ def to_http(error: VdbError) -> tuple[int, str, dict[str, str]]:
             return 422, f"Validation error in JSON body: {error}", {}
         case MalformedBody() | InvalidPointId():
             return 400, f"Format error in JSON body: {error}", {}
+        case TooLarge():
+            return 413, f"Payload too large: {error}", {}
         case BadRequest():
             return 400, f"Wrong input: {error}", {}
         case NotFound():
             return 404, f"Not found: {error}", {}
         case AlreadyExists():
             return 409, f"Wrong input: {error}", {}
+        case Unauthorized():
+            return 401, str(error), {}
         case Forbidden():
             return 403, f"Forbidden: {error}", {}
+        case StrictModeViolation():
+            return 400, f"Bad request: {error}", {}
         case NotClustered():
             return 405, f"Service error: {error}", {}
         case Busy(retry_after_s=retry_after_s):
             return 429, f"Rate limiting exceeded: {error}", {"Retry-After": str(retry_after_s)}
         case DeadlineExceeded():
             return 408, f"Timeout error: {error}", {}
-        case InsufficientStorage():
+        case InsufficientStorage() | StorageFailed():
             return 507, f"Service error: {error}", {}
         case OutcomeUnknown() | CollectionBroken() | Corrupt():
             return 500, f"Service error: {error}", {}

@@ -18,6 +18,7 @@ _INDEX = "/collections/{collection_name}/index"
     "PUT",
     _INDEX,
     summary="Index a payload field",
+    access="write",
     body=CreateFieldIndex,
     params=WriteParams,
     result=UpdateResult,
@@ -35,6 +36,7 @@ async def create_field_index(call: Call) -> UpdateResult:
     "DELETE",
     _INDEX + "/{field_name}",
     summary="Drop the index of a payload field",
+    access="write",
     params=WriteParams,
     result=UpdateResult,
 )

@@ -20,23 +20,23 @@ from vdb.model.older_queries import (
 )
 from vdb.model.params import ReadParams
 from vdb.model.points_results import GroupsResult, ScoredPoint
-from vdb.query.execute import query_points
 
 routes = Routes("Search")
 
-_HITS: dict[str, Any] = {"params": ReadParams, "result": list[ScoredPoint], "documented": False}
-_BATCHES: dict[str, Any] = {"params": ReadParams, "result": list[list[ScoredPoint]], "documented": False}
-_GROUPS: dict[str, Any] = {"params": ReadParams, "result": GroupsResult, "documented": False}
+_READS: dict[str, Any] = {"access": "read", "filtered": True, "params": ReadParams, "documented": False}
+_HITS = {**_READS, "result": list[ScoredPoint]}
+_BATCHES = {**_READS, "result": list[list[ScoredPoint]]}
+_GROUPS = {**_READS, "result": GroupsResult}
 
 
 @routes.add("POST", POINTS + "/search", summary="The nearest points", body=SearchRequest, **_HITS)
 async def search_points(call: Call) -> Encoded:
-    return await answer(call, as_query(call.body), query_points)
+    return await answer(call, as_query(call.body), str)
 
 
 @routes.add("POST", POINTS + "/search/batch", summary="Several searches at once", body=SearchRequestBatch, **_BATCHES)
 async def search_batch_points(call: Call) -> Encoded:
-    return await answer_batch(call, [as_query(search) for search in call.body.searches], query_points)
+    return await answer_batch(call, [as_query(search) for search in call.body.searches], str)
 
 
 @routes.add(
@@ -48,7 +48,7 @@ async def search_point_groups(call: Call) -> Encoded:
 
 @routes.add("POST", POINTS + "/recommend", summary="Points like examples", body=RecommendRequest, **_HITS)
 async def recommend_points(call: Call) -> Encoded:
-    return await answer(call, as_query(call.body), query_points)
+    return await answer(call, as_query(call.body), str)
 
 
 @routes.add(
@@ -59,7 +59,7 @@ async def recommend_points(call: Call) -> Encoded:
     **_BATCHES,
 )
 async def recommend_batch_points(call: Call) -> Encoded:
-    return await answer_batch(call, [as_query(search) for search in call.body.searches], query_points)
+    return await answer_batch(call, [as_query(search) for search in call.body.searches], str)
 
 
 @routes.add(
@@ -77,11 +77,11 @@ async def recommend_point_groups(call: Call) -> Encoded:
     "POST", POINTS + "/discover", summary="Points near a target, among pairs of examples", body=DiscoverRequest, **_HITS
 )
 async def discover_points(call: Call) -> Encoded:
-    return await answer(call, as_query(call.body), query_points)
+    return await answer(call, as_query(call.body), str)
 
 
 @routes.add(
     "POST", POINTS + "/discover/batch", summary="Several discoveries at once", body=DiscoverRequestBatch, **_BATCHES
 )
 async def discover_batch_points(call: Call) -> Encoded:
-    return await answer_batch(call, [as_query(search) for search in call.body.searches], query_points)
+    return await answer_batch(call, [as_query(search) for search in call.body.searches], str)

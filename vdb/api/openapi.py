@@ -9,43 +9,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from vdb.api.json_schema import Components, Schema, nullable, without_null
 from vdb.api.routing import Plain, Route
-
-
-class HardwareUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What answering cost the machine: units of CPU work, and bytes read and written."""
-
-    cpu: Annotated[int, msgspec.Meta(ge=0)]
-    payload_io_read: Annotated[int, msgspec.Meta(ge=0)]
-    payload_io_write: Annotated[int, msgspec.Meta(ge=0)]
-    payload_index_io_read: Annotated[int, msgspec.Meta(ge=0)]
-    payload_index_io_write: Annotated[int, msgspec.Meta(ge=0)]
-    vector_io_read: Annotated[int, msgspec.Meta(ge=0)]
-    vector_io_write: Annotated[int, msgspec.Meta(ge=0)]
-
-
-class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What one inference model was given."""
-
-    tokens: Annotated[int, msgspec.Meta(ge=0)]
-
-
-class InferenceUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What inference cost, by the model's name."""
-
-    models: dict[str, ModelUsage]
-
-
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request cost, where that was measured."""
-
-    hardware: HardwareUsage | None = None
-    inference: InferenceUsage | None = None
+from vdb.model.usage import Usage
 
 
 def document(routes: Sequence[Route], version: str) -> dict[str, Any]:

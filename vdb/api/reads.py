@@ -8,10 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Protocol
 
-import trio
-
 from vdb.api.routing import Call, Encoded
-from vdb.errors import DeadlineExceeded
 from vdb.query.deadline import Deadline
 from vdb.query.examples import Source
 from vdb.query.execute import NO_LOOKUPS, Lookups
@@ -27,20 +24,18 @@ class LookupWork(Protocol):
 
 
 async def read(call: Call, work: ReadWork) -> Encoded:
-    """Runs ``work`` on the collection's newest View; its JSON text. Raises DeadlineExceeded at the deadline."""
+    """Runs ``work`` on the collection's newest View; its JSON text. It stops at the deadline of the request."""
     collection = call.services.registry.get(call.path["collection_name"])
-    timeout_s = call.params.timeout
-    deadline = Deadline.after(timeout_s)
+    deadline = Deadline.after(call.params.timeout)
 
     def job(view: View, connection: sqlite3.Connection) -> Encoded:
         deadline.check()
-        return Encoded(work(view, connection, deadline).encode())
+        if call.meter is None:
+            return Encoded(work(view, connection, deadline).encode())
+        with call.meter.searching():
+            return Encoded(work(view, connection, deadline).encode())
 
-    if timeout_s is None:
-        return await collection.read(job)
-    with trio.move_on_after(timeout_s):
-        return await collection.read(job)
-    raise DeadlineExceeded(timeout_s)
+    return await collection.read(job)
 
 
 async def read_with_lookups(call: Call, names: Collection[str], work: LookupWork) -> Encoded:
@@ -48,6 +43,8 @@ async def read_with_lookups(call: Call, names: Collection[str], work: LookupWork
     if not names:
         return await read(call, partial(work, lookups=NO_LOOKUPS))
     registry = call.services.registry
+    for name in names:
+        call.access.check_whole("read", name, registry.resolve)
     own = registry.get(call.path["collection_name"])
     others = {name: registry.get(name) for name in names}
 
