@@ -49,6 +49,8 @@ constants: dict[bool, Encoded] = {}
     "POST",
     "/collections/{collection_name}/points/floor",
     summary="What a query costs without searching",
+    access="read",
+    filtered=True,
     body=QueryRequest,
     params=ReadParams,
     result=QueryResponse,
