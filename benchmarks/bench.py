@@ -45,6 +45,8 @@ COLLECTION: Final = "bench"
 SCRATCH: Final = "writes"  # the collection that single points are written to
 PARTS: Final = ("ingest", "recall", "search", "writes", "start")
 SERVER: Final = (sys.executable, str(HERE / "floor_server.py"))
+# The floor's server imports numpy before vdb can tell it this.
+ENVIRONMENT: Final = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 Figures = dict[str, Any]
 
@@ -192,7 +194,7 @@ class Bench:
         return elapsed
 
     def run(self, parts: Sequence[str]) -> None:
-        with serving(self.storage, command=SERVER) as server:
+        with serving(self.storage, ENVIRONMENT, SERVER) as server:
             self.fill(server)
             for part in ("recall", "search", "writes"):
                 if part in parts:

@@ -29,7 +29,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.bench import COLLECTION, SERVER, Bench, Figures
+from benchmarks.bench import COLLECTION, ENVIRONMENT, SERVER, Bench, Figures
 from benchmarks.load import http_request
 from scripts.dataset import Dataset, generate, load
 from scripts.vdb_process import VdbProcess, serving
@@ -185,7 +185,7 @@ def main() -> None:
     arguments.batch, arguments.no_payload = 500, False
     with tempfile.TemporaryDirectory(prefix="vdb-bench-") as folder:
         bench = Bench(data, Path(folder), arguments)
-        with serving(bench.storage, command=SERVER) as server:
+        with serving(bench.storage, ENVIRONMENT, SERVER) as server:
             bench.fill(server)
             wanted = {name: condition for name, condition in filters.items() if condition}
             figures = Filters(bench, server, wanted, arguments.round_seconds).run()

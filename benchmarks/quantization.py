@@ -35,7 +35,13 @@ def main() -> None:
     rows: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="vdb-bench-") as folder, serving(Path(folder) / "storage") as server:
         served = Served(server, data, Path(folder))
-        served.fill({"optimizers_config": {"default_segment_number": 1}})
+        served.fill(
+            {
+                # Also a small set gets a graph, which is what is measured.
+                "optimizers_config": {"default_segment_number": 1, "indexing_threshold": 1_000},
+                "hnsw_config": {"full_scan_threshold": 10},
+            }
+        )
         for name, quantization in KINDS.items():
             served.change({"quantization_config": quantization})
             row: Figures = {"kind": name, "default": served.recall({})}

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+_PREFIX: Final = "_MEI"  # PyInstaller's, of the folder's name
+
 # Held by the child of the launcher for as long as it lives; says who both are. Other processes share the folder.
 OWNER_NAME: Final = "vdb.owner"
 
@@ -33,10 +35,10 @@ _UNPACKING_S: Final = 600.0
 
 def is_one_file() -> bool:
     """Whether this process runs from a folder that the launcher of a one-file executable unpacked."""
-    unpacked = getattr(sys, "_MEIPASS", None)
-    if unpacked is None or sys.platform == "win32":
+    if sys.platform == "win32" or not hasattr(sys, "_MEIPASS"):
         return False
-    return not Path(unpacked).is_relative_to(Path(sys.executable).parent)
+    # An executable in a folder of its own finds its libraries in `_internal` there.
+    return _folder().name.startswith(_PREFIX)
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def remove_if_abandoned() -> None:
 
 def sweep(temporary: Path) -> None:
     """Removes folders below ``temporary`` that executables of vdb unpacked and left behind."""
-    for folder in temporary.glob("_MEI*"):
+    for folder in temporary.glob(f"{_PREFIX}*"):
         try:
             stale = _is_stale(folder)
         except OSError:  # somebody else's, or removed by another start at this moment

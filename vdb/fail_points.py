@@ -1,11 +1,13 @@
-"""Places where a test may kill the process, to see what is found afterwards. For tests only; nothing happens without one.
+"""Places where a test may kill the process, to see what is found afterwards. For tests only.
 
-``VDB_FAIL_POINT=name:N`` kills the process with SIGKILL (no handler runs, nothing is flushed) when it comes to the place
-called ``name`` for the Nth time. The variable is read once, when the program starts; ``NAMES`` are the places.
+``VDB_FAIL_POINT=name:N`` kills the process with SIGKILL (no handler runs, nothing is flushed) when it comes to the
+place called ``name`` for the Nth time. The variable is read once, when the program starts; child processes inherit it
+and count for themselves. Without it a place costs one comparison.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from typing import Final, Literal
@@ -24,14 +26,11 @@ FailPoint = Literal[
 ]
 
 _name, _, _times = os.environ.get(VARIABLE, "").partition(":")
-_left = int(_times or 1) if _name else 0
+_time = int(_times) if _times.isdigit() else 1
+_arrivals = itertools.count(1)
 
 
 def fail_point(name: FailPoint) -> None:
     """Dies here where a test asked for it."""
-    global _left
-    if name != _name:
-        return
-    _left -= 1
-    if _left == 0:
+    if name == _name and next(_arrivals) == _time:
         os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows SIGTERM ends a process as hard

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from uuid import uuid4
 
 import trio
@@ -39,6 +39,8 @@ from vdb.errors import (
     CollectionNotFound,
     Corrupt,
     NotFound,
+    OutcomeUnknown,
+    TryLater,
     VdbError,
 )
 from vdb.files import fsync_dir, resource
@@ -57,7 +59,7 @@ from vdb.storage import catalog
 from vdb.storage.backup import pin
 from vdb.storage.catalog import CatalogEntry
 from vdb.storage.migrate import load_migrations, migrate
-from vdb.storage.sqlite import Writer
+from vdb.storage.sqlite import Writer, leaves_doubt, settle
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ COLLECTIONS_NAME: Final = "collections"
 _SLUG: Final = re.compile(r"[^a-z0-9]+")
 _SLUG_LENGTH_MAX: Final = 40
 
+T = TypeVar("T")
 AliasAction = CreateAliasOperation | DeleteAliasOperation | RenameAliasOperation
 
 
@@ -129,6 +132,7 @@ class Registry:
         self._writer = writer
         self._nursery = nursery
         self._lock = trio.Lock()
+        self._catalog_is_in_doubt = False
         self._by_name: dict[str, Running] = {}
         self._aliases: dict[str, str] = {}
         self._background: set[trio.CancelScope] = set()
@@ -194,7 +198,7 @@ class Registry:
             try:
                 if copy_from is not None:
                     await copy_points(copy_from, running.collection)
-                collection_id: int = await self._writer.run(
+                collection_id: int = await self._change_catalog(
                     partial(catalog.add_collection, name=name, folder=folder, config=text, created_at=utc_now())
                 )
             except BaseException:
@@ -211,7 +215,7 @@ class Registry:
             if running is None:
                 return False
             entry = running.entry
-            await self._writer.run(partial(catalog.remove_collection, collection_id=entry.collection_id))
+            await self._change_catalog(partial(catalog.remove_collection, collection_id=entry.collection_id))
             del self._by_name[entry.name]
             self._aliases = {alias: target for alias, target in self._aliases.items() if target != entry.name}
             await self._abandon(running)
@@ -259,7 +263,7 @@ class Registry:
                 rows = [(running.entry.name, running.entry.folder, running.entry.config) for running in opened]
                 work = partial(catalog.replace_collections, rows=rows, aliases=merged, created_at=utc_now())
                 try:
-                    ids: dict[str, int] = await self._writer.run(work)
+                    ids: dict[str, int] = await self._change_catalog(work)
                 except BaseException:
                     # A commit that failed may have reached the disk: the next start finds out, and needs the folders.
                     for running in opened:
@@ -354,9 +358,16 @@ class Registry:
         assert running.collection is not None
         text = collection_config.encode(config)
         entry = running.entry
-        await self._writer.run(partial(catalog.set_config, collection_id=entry.collection_id, config=text))
+        await self._change_catalog(partial(catalog.set_config, collection_id=entry.collection_id, config=text))
         running.entry = CatalogEntry(entry.collection_id, entry.name, entry.folder, text)
-        await running.collection.actor.reconfigure(config)
+        try:
+            await running.collection.actor.reconfigure(config)
+        except TryLater:  # the collection is as it was; where the catalog cannot be turned back, the next start follows it
+            await self._change_catalog(
+                partial(catalog.set_config, collection_id=entry.collection_id, config=entry.config)
+            )
+            running.entry = entry
+            raise
 
     async def change_aliases(self, actions: Sequence[AliasAction]) -> None:
         """Applies all actions or none; raises NotFound, AlreadyExists, OutOfBounds."""
@@ -365,7 +376,7 @@ class Registry:
             for action in actions:
                 self._apply_alias(aliases, action)
             rows = [(alias, self._by_name[name].entry.collection_id) for alias, name in aliases.items()]
-            await self._writer.run(partial(catalog.replace_aliases, aliases=rows))
+            await self._change_catalog(partial(catalog.replace_aliases, aliases=rows))
             self._aliases = aliases
 
     def _apply_alias(self, aliases: dict[str, str], action: AliasAction) -> None:
@@ -387,6 +398,34 @@ class Registry:
                     raise AlreadyExists(f"Collection `{rename.new_alias_name}` already exists!")
                 aliases[rename.new_alias_name] = aliases.pop(rename.old_alias_name)
 
+    async def _change_catalog(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs a transaction on the catalog; raises TryLater where nothing changed, and OutcomeUnknown.
+
+        One that failed is settled before anything else: a deletion that was answered with an error and comes true after
+        a crash would take what was written since.
+        """
+        if self._catalog_is_in_doubt:
+            await self._settle_catalog()
+        try:
+            return await self._writer.run(work)
+        except TryLater as error:
+            cause = error.__cause__
+            if not isinstance(cause, sqlite3.Error) or not leaves_doubt(cause):
+                raise
+            self._catalog_is_in_doubt = True
+            try:
+                await self._settle_catalog()
+            except TryLater:
+                raise OutcomeUnknown(f"The disk failed ({cause}): whether it was applied is not known") from cause
+            raise
+
+    async def _settle_catalog(self) -> None:
+        """SQLite shows a transaction only after its COMMIT succeeded, so that what memory has is what is in force."""
+        with trio.CancelScope(shield=True):
+            await self._writer.renew()
+            await self._writer.run(partial(settle, look=lambda connection: None))
+            self._catalog_is_in_doubt = False
+
     async def recover(self) -> None:
         """Opens everything that the catalog names."""
         entries: list[CatalogEntry] = await self._writer.run(catalog.read_collections)
@@ -397,7 +436,7 @@ class Registry:
             self._by_name[entry.name] = running
             try:
                 await self._open(running, collection_config.decode(entry.config))
-            except (Corrupt, OSError) as error:
+            except (Corrupt, OSError, TryLater) as error:
                 logger.error("collection %s cannot be opened: %s", entry.name, error)
                 running.failure = CollectionBroken(f"Collection `{entry.name}` cannot be opened: {error}")
         opened = [running.collection for running in self._by_name.values() if running.collection is not None]

@@ -198,7 +198,7 @@ class Steps:
             {"key": "flag", "match": {"value": self.random.random() < 0.5}},
             {"is_empty": {"key": self.random.choice(list(SCHEMAS))}},
             {"has_id": self.random.sample(list(self.ids), 10)},
-            {"has_vector": self.random.choice(list(DENSE))},
+            {"has_vector": self.random.choice(sorted(self._points.names))},
         ]
         return self.random.choice(conditions)
 

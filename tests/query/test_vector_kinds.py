@@ -162,6 +162,11 @@ def test_relevance_feedback_works_over_multivectors(passages: Collection) -> Non
     assert scores(passages.query(query=query, using="Dot")) == {0: 7 + 4 - 3, 1: 1 + 1 - 0, 2: 6 + 2 - 5}
 
 
+def test_mmr_over_multivectors_that_a_filter_leaves_none_of_finds_nothing(passages: Collection) -> None:
+    query = {"nearest": [[1, 1]], "mmr": {"diversity": 0.5}}
+    assert passages.query(query=query, using="Dot", filter=field_filter("none", 1)) == []
+
+
 def test_mmr_takes_unlike_sparse_vectors_first(words: Collection) -> None:
     words.upsert({"id": 30, "vector": {"s": sparse(_1=1, _2=1.9)}})
     query = {"nearest": sparse(_1=1, _2=1, _5=1.5), "mmr": {"diversity": 0.9, "candidates_limit": 10}}

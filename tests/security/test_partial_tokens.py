@@ -199,6 +199,6 @@ def test_document_frequencies_are_counted_in_visible_points(manager: Caller, cal
     before = holder.result("POST", "/collections/words/points/query", asked)
     assert ids(before["points"]) == [0, 2]
     manager.result("POST", "/collections/words/points/delete", {"points": [4, 6, 8, 10]}, wait="true")
-    everything = {"params": {"idf": {"corpus": {}}}}
+    everything: dict[str, Any] = {"params": {"idf": {"corpus": {}}}}
     assert holder.result("POST", "/collections/words/points/query", asked) == before
     assert holder.result("POST", "/collections/words/points/query", asked | everything) == before

@@ -38,7 +38,7 @@ from vdb.api.connection import STREAM_KEY, WholeRequest
 from vdb.api.cors import Cors
 from vdb.api.deadlines import within_deadline
 from vdb.api.envelope import accepted, failure, success
-from vdb.api.errors import explain_validation, to_http
+from vdb.api.errors import explain_validation, named, to_http
 from vdb.api.observer import REQUEST_ID, Observed
 from vdb.api.openapi import document
 from vdb.api.routing import Accepted, Call, Download, Plain, Route
@@ -135,7 +135,12 @@ def _view(route: Route, services: Services) -> Any:
         except HTTPException as error:
             response = await _http_error(error)
         except Exception as error:
-            response = await _unexpected(error, observed.id)
+            refused = named(error)
+            if refused is None:
+                response = await _unexpected(error, observed.id)
+            else:
+                refused.__cause__ = error
+                response = _refusal(refused, observed.started, observed.id)
         response.headers[REQUEST_ID] = observed.id
         ended(observed, path.get("collection_name"), response.status_code)
         return response

@@ -7,7 +7,7 @@ import msgspec
 from vdb.api.routing import Call, Routes
 from vdb.api.strict_mode import refuse_unenforceable
 from vdb.errors import CollectionNotFound
-from vdb.model.collection_config import CreateCollection, UpdateCollection, resolve
+from vdb.model.collection_config import CreateCollection, UpdateCollection, decode, resolve
 from vdb.model.collection_results import (
     CollectionDescription,
     CollectionExistence,
@@ -140,11 +140,19 @@ def _changed(call: Call) -> UpdateResult:
 
 
 def describe(running: Running) -> CollectionInfo:
-    """Collection info, told from the View and the optimizer as they are now; raises CollectionBroken."""
+    """Collection info, told from the View and the optimizer as they are now."""
     collection, optimizer = running.collection, running.optimizer
     if collection is None or optimizer is None:
-        assert running.failure is not None
-        raise running.failure
+        return CollectionInfo(
+            status="red",
+            optimizer_status=OptimizersFailed(error=str(running.failure)),
+            indexed_vectors_count=0,
+            points_count=0,
+            segments_count=0,
+            config=decode(running.entry.config),
+            payload_schema={},
+            update_queue=UpdateQueueInfo(length=0),
+        )
     view, failure = collection.view, collection.actor.failure
     indexed = sum(
         rows.alive_count
@@ -161,7 +169,8 @@ def describe(running: Running) -> CollectionInfo:
         status = "yellow" if optimizer.enabled else "grey"
     else:
         status = "green"
-    error = str(failure) if failure is not None else optimizer.error
+    trouble = failure or collection.actor.trouble
+    error = str(trouble) if trouble is not None else optimizer.error
     return CollectionInfo(
         status=status,
         optimizer_status="ok" if error is None else OptimizersFailed(error=error),

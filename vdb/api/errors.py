@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Any, Final
 
@@ -30,6 +31,9 @@ from vdb.errors import (
 )
 from vdb.model.ids import InvalidPointId
 
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FAILS: Final = (errno.EIO, errno.EROFS, errno.EFBIG)
+_TOO_MANY_FILES: Final = (errno.EMFILE, errno.ENFILE)
 _BOUND: Final = re.compile(
     r"^Expected `(?:int|float|array|str|object)(?: \| null)?` (?:of )?(length )?(>=|<=|>|<) (\S+)"
 )
@@ -75,6 +79,19 @@ def to_http(error: VdbError) -> tuple[int, str, dict[str, str]]:
         case OutcomeUnknown() | CollectionBroken() | Corrupt():
             return 500, f"Service error: {error}", {}
     return 500, f"Service error: {error}", {}
+
+
+def named(error: Exception) -> VdbError | None:
+    """What the operating system refused, as the error that says who must act; None for a fault of vdb's own."""
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in _DISK_FULL:
+        return InsufficientStorage(f"{error.strerror}: nothing was applied")
+    if error.errno in _DISK_FAILS:
+        return StorageFailed(f"The disk failed ({error.strerror}): nothing was applied")
+    if error.errno in _TOO_MANY_FILES:
+        return Busy(f"{error.strerror}: the server is at its limit of open files")
+    return None
 
 
 def explain_validation(error: msgspec.ValidationError, body: bytes | None) -> BadRequest:

@@ -11,7 +11,7 @@ from vdb.api.narrowing import narrow, narrow_query
 from vdb.api.reads import read, read_with_lookups
 from vdb.api.routing import Call, Encoded, Routes
 from vdb.inference.embedders import Embedders
-from vdb.inference.queries import embedded
+from vdb.inference.queries import embedded, embedded_if_short
 from vdb.model.groups import QueryGroupsRequest
 from vdb.model.matrix import SearchMatrixRequest
 from vdb.model.params import ReadParams
@@ -117,7 +117,7 @@ async def search_matrix_offsets(call: Call) -> Encoded:
 
 async def answer(call: Call, request: QueryRequest, shape: Shape) -> Encoded:
     """The hits of one request, found in a search thread."""
-    request = _narrowed(call, request)
+    request = embedded_if_short(_narrowed(call, request), call.services.embedders)
     if call.meter is None and call.params.timeout is None and is_plain(request):
         collection = call.services.registry.get(call.path["collection_name"])
         return Encoded(shape(await collection.query(request)).encode())

@@ -218,23 +218,28 @@ def _statistics(durations: Durations) -> OperationDurationStatistics:
 
 def _collections(seen: _Seen) -> list[CollectionTelemetry | CollectionsAggregatedTelemetry]:
     if seen.level == 1:
-        return [_brief(seen, running) for running in seen.collections if running.collection is not None]
+        return [_brief(seen, running) for running in seen.collections]
     return [_collection(seen, running) for running in seen.collections]
 
 
 def _brief(seen: _Seen, running: Running) -> CollectionsAggregatedTelemetry:
-    assert running.collection is not None
+    vectors = 0 if running.collection is None else sum(count for _, count in vectors_by_name(running.collection.view))
     return CollectionsAggregatedTelemetry(
-        vectors=sum(count for _, count in vectors_by_name(running.collection.view)),
+        vectors=vectors,
         optimizers_status=_optimizers_status(seen, running),
-        params=_config(seen, running.collection.view.config).params,
+        params=_config(seen, describe(running).config).params,
     )
 
 
 def _collection(seen: _Seen, running: Running) -> CollectionTelemetry:
     name = seen.name(running.entry.name)
     if running.collection is None:
-        return CollectionTelemetry(id=name)
+        nothing = OptimizerTelemetry(
+            status=_optimizers_status(seen, running), optimizations=OperationDurationStatistics(count=0)
+        )
+        failed = LocalShardTelemetry(status="red", total_optimized_points=0, optimizations=nothing)
+        shard = ReplicaSetTelemetry(id=0, local=failed, remote=[], replicate_states={"0": "Dead"})
+        return CollectionTelemetry(id=name, config=_config(seen, describe(running).config), shards=[shard])
     shard = ReplicaSetTelemetry(id=0, local=_shard(seen, running), remote=[], replicate_states={"0": "Active"})
     return CollectionTelemetry(
         id=name,

@@ -7,8 +7,10 @@ Guarantees
     A reply to a write comes after its transaction is durable and after the View that shows it is published.
     Views are published whole: one assignment, after everything that they name is in place.
     A caller's cancellation never cancels a write.
-    An error that is not the client's stops the actor: the collection is broken (``failure``), its View stays, and other
-    collections go on. What was committed is on disk; a restart recovers it.
+    A disk that is full or fails stops nobody: the write is answered with an error, reads go on, and writes do as soon
+    as the disk does. Where it is not clear whether a transaction is on the disk, nothing else happens before it is.
+    Any other error that is not the client's stops the actor: the collection is broken (``failure``), its View stays,
+    and other collections go on. What was committed is on disk; a restart recovers it.
 Assumes
     One ``run`` per actor, in the collection's nursery.
 """
@@ -18,14 +20,23 @@ from __future__ import annotations
 import logging
 import math
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import trio
 
-from vdb.collection.commit import Committed, adopt_index, commit, create_index, delete_index, reconfigure, utc_now
+from vdb.collection.commit import (
+    Committed,
+    Unconfirmed,
+    adopt_index,
+    change_indexes,
+    commit,
+    reconfigure,
+    swap_segments,
+)
 from vdb.collection.mailbox import Mailbox
 from vdb.collection.messages import (
     AdoptCompaction,
@@ -42,7 +53,8 @@ from vdb.collection.messages import (
 )
 from vdb.collection.payload_memory import read_all_payloads
 from vdb.collection.state import SlotView, State
-from vdb.errors import BadRequest, CollectionBroken, InsufficientStorage, NotFound, TryLater, VdbError
+from vdb.errors import BadRequest, CollectionBroken, NotFound, OutcomeUnknown, TryLater, VdbError
+from vdb.fail_points import fail_point
 from vdb.model.collection_config import CollectionConfig
 from vdb.model.operations import CreateIndex, DeleteIndex, PointOperation, size_bytes
 from vdb.query.targets import Resolve
@@ -50,18 +62,20 @@ from vdb.query.view import View
 from vdb.segment.fields.index import FieldIndex
 from vdb.segment.rows import RowNumbers
 from vdb.segment.sealed import SealedSegment
-from vdb.storage import log, segments
+from vdb.storage import log
 from vdb.storage.points import Nums
 from vdb.storage.segments import SegmentRow
-from vdb.storage.sqlite import Readers, Writer, checkpoint, transaction
+from vdb.storage.sqlite import Readers, Writer, checkpoint, leaves_doubt, named_error, settle
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 ReadThread = Callable[[Resolve], Awaitable[PointOperation]]
 
 GROUP_OPERATIONS_MAX: Final = 512  # one transaction's operations: bounds the wait of the first of them
 GROUP_BYTES_MAX: Final = 16 * 2**20  # and its vectors and payloads
 FREEZE_BYTES: Final = 8 * 2**20  # a segment in memory takes rows up to this size: its scan stays about a millisecond
+SETTLE_RETRY_S: Final = 1.0  # between two looks at a disk that would not tell whether a transaction is there
 
 
 class Actor:
@@ -90,6 +104,8 @@ class Actor:
         self.compactions: dict[str | int, AnyCompaction] = {}  # work on indexes that waits for somebody to take it
         self._compacting: set[str | int] = set()
         self._stopping = False
+        self.trouble: VdbError | None = None  # why the last transaction failed, until one succeeds
+        self._unconfirmed: Unconfirmed | None = None
         self.points_applied = 0  # changes of points that the View's field indexes have seen since the start
         self.view: View
         self.slots: tuple[SlotView, ...]
@@ -101,7 +117,10 @@ class Actor:
         return self._log_bytes
 
     async def write(self, operation: PointOperation) -> int:
-        """Applies ``operation`` durably and visibly; returns its seq. Raises BadRequest, NotFound, Busy, TryLater."""
+        """Applies ``operation`` durably and visibly; returns its seq.
+
+        Raises BadRequest, NotFound, Busy, and where the disk fails TryLater (nothing is applied) or OutcomeUnknown.
+        """
         message = Write(operation)
         await self._send(message, size_bytes(operation))
         return await message.reply.wait()
@@ -171,10 +190,20 @@ class Actor:
         try:
             with trio.CancelScope(shield=True):
                 while True:
-                    await self.mailbox.wait(lambda: self._stopping)
-                    if not len(self.mailbox):
+                    if self._unconfirmed is None:
+                        await self.mailbox.wait(lambda: self._stopping)
+                    else:
+                        with trio.move_on_after(SETTLE_RETRY_S):
+                            await self.mailbox.wait(lambda: self._stopping)
+                        if await self._try_to_settle() is None:
+                            self._fail_waiting(self.trouble)
+                            if self._stopping:
+                                return  # the next start reads what is there
+                            continue
+                    if len(self.mailbox):
+                        await self._handle_next()
+                    elif self._stopping:
                         return
-                    await self._handle_next()
         except Exception as error:
             logger.exception("collection %s stopped", self.name)
             self.failure = CollectionBroken(f"Collection `{self.name}` stopped: {error}")
@@ -183,8 +212,8 @@ class Actor:
             self.stopped.set()
             self._fail_waiting()
 
-    def _fail_waiting(self) -> None:
-        error = self.failure or CollectionBroken(f"Collection `{self.name}` is shutting down")
+    def _fail_waiting(self, error: VdbError | None = None) -> None:
+        error = error or self.failure or CollectionBroken(f"Collection `{self.name}` is shutting down")
         while len(self.mailbox):
             message, _ = self.mailbox.take()
             message.reply.fail(error)
@@ -192,7 +221,7 @@ class Actor:
     async def _handle_next(self) -> None:
         first = self.mailbox.peek()
         if isinstance(first, Write):
-            await self._write_group(self._take_group())
+            await self._write_group(*self._take_group())
             return
         message, _ = self.mailbox.take()
         try:
@@ -200,7 +229,7 @@ class Actor:
                 case WriteInOrder():
                     message.reply.answer(await self._write_in_order(message.planned))
                 case ChangeIndexes(operation=operation):
-                    await self._writer.run(lambda connection: _change_indexes(connection, operation, self._state))
+                    await self._change(lambda connection: change_indexes(connection, operation, self._state))
                     self._publish()
                     message.reply.answer(self._state.seq)
                 case AdoptIndex(path=path, index=index):
@@ -217,7 +246,7 @@ class Actor:
                 case Reconfigure():
                     await self._place_payloads(message.config.params.cold_payload)
                     config = message.config
-                    await self._writer.run(lambda connection: reconfigure(connection, config, self._state))
+                    await self._change(lambda connection: reconfigure(connection, config, self._state))
                     self._publish()
                     message.reply.answer(None)
                 case Flush(readers=readers):
@@ -230,7 +259,7 @@ class Actor:
                 case Swap():
                     await self._swap(message)
                     message.reply.answer(None)
-        except (BadRequest, NotFound, TryLater) as error:
+        except (BadRequest, NotFound, TryLater, OutcomeUnknown) as error:
             message.reply.fail(error)
         except BaseException as error:
             message.reply.fail(error)
@@ -247,16 +276,16 @@ class Actor:
         seqs: list[int] = []
         for entry in planned:
             operation = await self._read(entry) if callable(entry) else entry
-            self._log_bytes += size_bytes(operation)
             (result,) = await self._commit([operation])
+            self._log_bytes += size_bytes(operation)
             if not isinstance(result, int):
                 raise result
             seqs.append(result)
         await self._trim_log()
         return seqs
 
-    def _take_group(self) -> list[Write]:
-        """The writes at the head of the mailbox, as many as one transaction takes."""
+    def _take_group(self) -> tuple[list[Write], int]:
+        """The writes at the head of the mailbox, as many as one transaction takes, and their size in bytes."""
         group: list[Write] = []
         total = 0
         while len(group) < GROUP_OPERATIONS_MAX and total < GROUP_BYTES_MAX and isinstance(self.mailbox.peek(), Write):
@@ -264,13 +293,12 @@ class Actor:
             assert isinstance(message, Write)
             group.append(message)
             total += size
-        self._log_bytes += total
-        return group
+        return group, total
 
-    async def _write_group(self, group: Sequence[Write]) -> None:
+    async def _write_group(self, group: Sequence[Write], size: int) -> None:
         try:
             results = await self._commit([write.operation for write in group])
-        except InsufficientStorage as error:
+        except (TryLater, OutcomeUnknown) as error:
             for write in group:
                 write.reply.fail(error)
             return
@@ -284,27 +312,87 @@ class Actor:
                 write.reply.answer(result)
             else:
                 write.reply.fail(result)
+        self._log_bytes += size
         await self._trim_log()
 
     async def _commit(self, operations: Sequence[PointOperation]) -> Sequence[int | BadRequest | NotFound]:
         """Makes operations durable and visible; an entry each, as in ``Committed``."""
-        committed: Committed = await self._writer.run(lambda connection: commit(connection, operations, self._state))
+        committed: Committed = await self._change(lambda connection: commit(connection, operations, self._state))
         if committed.changed:
-            self.written_at = trio.current_time()
-            if self._state.active_size_bytes() >= FREEZE_BYTES:
-                self._state.open_appendable()
-            self._publish()
+            self._publish_written()
         return committed.outcomes
+
+    def _publish_written(self) -> None:
+        self.written_at = trio.current_time()
+        if self._state.active_size_bytes() >= FREEZE_BYTES:
+            self._state.open_appendable()
+        self._publish()
+
+    async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs a transaction and brings memory up to it.
+
+        Where the disk fails, a fresh connection is asked what is there. Raises TryLater where nothing is,
+        OutcomeUnknown where all is (memory knows it then) or where the disk does not tell.
+        """
+        try:
+            result = await self._writer.run(work)
+        except Unconfirmed as unconfirmed:
+            cause = unconfirmed.cause
+            named = named_error(cause, self._writer.path)
+            assert named is not None
+            self.trouble = named
+            logger.warning("collection %s: a transaction failed: %s", self.name, cause)
+            self._unconfirmed = unconfirmed
+            applied = await self._try_to_settle()
+            if applied is None:
+                raise OutcomeUnknown(f"The disk failed ({cause}): whether it was applied is not known") from cause
+            if applied:
+                why = f"The disk failed ({cause}): it was applied, but may be lost in a power cut"
+                raise OutcomeUnknown(why, applied=True) from cause
+            raise named from cause
+        except TryLater as error:  # on the way to the transaction
+            self.trouble = error
+            raise
+        self.trouble = None
+        return result
+
+    async def _try_to_settle(self) -> bool | None:
+        """Finds out what became of the last transaction: applied or not; None while the disk does not tell."""
+        unconfirmed = self._unconfirmed
+        assert unconfirmed is not None
+        try:
+            await self._writer.renew()
+            # A disk that takes no more writes could not take this one, and need not: there is nothing to take back.
+            is_applied = unconfirmed.is_applied
+            look = partial(settle, look=is_applied) if leaves_doubt(unconfirmed.cause) else is_applied
+            applied: bool = await self._writer.run(look)
+        except TryLater as error:
+            self.trouble = error
+            return None
+        self._unconfirmed = None
+        if applied:
+            await self._writer.run(lambda connection: unconfirmed.adopt())
+            self._publish_written()
+        logger.warning("collection %s: the transaction was %s", self.name, "applied" if applied else "not applied")
+        return applied
 
     async def _trim_log(self) -> None:
         """Cuts the log to half its capacity when it is over, so that cutting is rare."""
         capacity_bytes = self._state.config.wal_config.wal_capacity_mb * 2**20
         if self._log_bytes > capacity_bytes:
-            self._log_bytes = await self._writer.run(lambda connection: log.trim(connection, capacity_bytes // 2))
+            try:
+                self._log_bytes = await self._writer.run(lambda connection: log.trim(connection, capacity_bytes // 2))
+            except TryLater as error:  # whether the old entries are there or not, nothing depends on them
+                logger.warning("collection %s: the log is not cut: %s", self.name, error)
+                self.trouble = error
+                with suppress(TryLater):
+                    await self._writer.renew()
 
     async def _swap(self, swap: Swap) -> None:
         """Sealed under the actor's turn: a delete between the build and the swap would resurrect the point."""
         state, output = self._state, swap.output
+        if not state.slots.keys() >= set(swap.inputs):
+            raise TryLater("Segments have changed since this one was built")
         inputs = [state.slots[number] for number in swap.inputs]
         dead = state.dead_rows_for_swap(output, swap.inputs) if output is not None else {}
         row: SegmentRow | None = None
@@ -315,11 +403,20 @@ class Actor:
             )
             sealed_nums = {vid: _living(rows.nums, dead.get(vid)) for vid, rows in output.rows.items()}
         input_ids = [slot.sealed.segment_id for slot in inputs if slot.sealed is not None]
-        await self._writer.run(partial(_write_swap, inputs=input_ids, output=row, sealed=sealed_nums))
-        if output is not None:
-            state.attach(output, dead)
-        for segment in state.detach(swap.inputs):
-            self._discard(segment)
+
+        def adopt() -> None:
+            if output is not None:
+                state.attach(output, dead)
+            for segment in state.detach(swap.inputs):
+                self._discard(segment)
+
+        fail_point("before-swap")
+        try:
+            await self._change(lambda connection: swap_segments(connection, input_ids, row, sealed_nums, adopt))
+        except OutcomeUnknown as error:
+            if not error.applied:
+                raise
+        fail_point("after-swap")
         self._publish()
 
     def _publish(self) -> None:
@@ -335,21 +432,3 @@ class Actor:
 
 def _living(nums: Nums, dead: RowNumbers | None) -> Nums:
     return np.asarray(nums) if dead is None else np.delete(np.asarray(nums), dead)
-
-
-def _change_indexes(connection: sqlite3.Connection, operation: CreateIndex | DeleteIndex, state: State) -> None:
-    match operation:
-        case CreateIndex():
-            create_index(connection, operation, state)
-        case DeleteIndex():
-            delete_index(connection, operation, state)
-
-
-def _write_swap(
-    connection: sqlite3.Connection,
-    inputs: Sequence[int],
-    output: SegmentRow | None,
-    sealed: Mapping[int, Nums],
-) -> None:
-    with transaction(connection):
-        segments.swap(connection, inputs, output, utc_now(), sealed)

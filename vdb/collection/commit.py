@@ -24,8 +24,8 @@ from vdb.model.vectors import VectorSpace
 from vdb.segment.fields.index import FieldIndex
 from vdb.storage import field_indexes, log, points, segments
 from vdb.storage.log import LogEntry
-from vdb.storage.segments import SegmentRow
 from vdb.storage.points import Nums
+from vdb.storage.segments import SegmentRow
 from vdb.storage.sqlite import is_refusal, transaction
 from vdb.storage.vector_names import drop_vectors, ensure_vector_ids, read_vector_ids
 
@@ -33,7 +33,8 @@ from vdb.storage.vector_names import drop_vectors, ensure_vector_ids, read_vecto
 class Unconfirmed(Exception):
     """The disk failed in a transaction: it is there, or it is not, and only the database knows.
 
-    ``is_applied`` asks a fresh connection; ``adopt`` brings memory up to it, if it is there; ``cause`` is SQLite's error.
+    ``is_applied`` asks a fresh connection; ``adopt`` brings memory up to it, where it is there; ``cause`` is what
+    SQLite said.
     """
 
     def __init__(
@@ -185,9 +186,7 @@ def swap_segments(
         there = {row.segment_id for row in segments.read_segments(fresh)}
         return there.isdisjoint(inputs) if output is None else output.segment_id in there
 
-    _durably(
-        connection, lambda: segments.swap(connection, inputs, output, utc_now(), sealed), is_applied, adopt
-    )
+    _durably(connection, lambda: segments.swap(connection, inputs, output, utc_now(), sealed), is_applied, adopt)
 
 
 def adopt_index(connection: sqlite3.Connection, index: FieldIndex, path: str, state: State) -> None:

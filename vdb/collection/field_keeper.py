@@ -10,7 +10,6 @@ cannot be written is named in the log, and the next start reads payloads instead
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ import trio
 
 from vdb.collection.actor import Actor
 from vdb.collection.field_files import remove_indexes, write_index
-from vdb.errors import CollectionBroken
+from vdb.errors import CollectionBroken, Corrupt, OutcomeUnknown, TryLater
 from vdb.model.field_index import PayloadFieldSchema
 from vdb.segment.fields.build import new_index
 from vdb.segment.fields.index import Change, FieldIndex, FieldSnapshot
@@ -37,6 +36,7 @@ _BEHIND_POINTS_AT_END: Final = 1_000
 _WRITING_SHARE: Final = 0.05
 _END_S: Final = 2.0  # a collection that closes begins no file after this: somebody waits for the process to end
 _PAGE_POINTS: Final = 1_000
+_RETRY_S: Final = 5.0  # after the disk failed, or a page of the database turned out to be damaged
 
 
 class FieldKeeper:
@@ -60,7 +60,11 @@ class FieldKeeper:
         with self._scope:
             try:
                 while True:
-                    await self._step()
+                    try:
+                        await self._step()
+                    except (TryLater, OutcomeUnknown, Corrupt) as error:
+                        logger.warning("collection %s: an index waits: %s", self._actor.name, error)
+                        await trio.sleep(_RETRY_S)
             except CollectionBroken:
                 return
 
@@ -134,20 +138,20 @@ class FieldKeeper:
 def _build(readers: Readers, path: str, schema: PayloadFieldSchema) -> FieldIndex:
     index = new_index(path, schema)
     changes: list[Change] = []
-    with readers.borrow() as connection:
-        after = -1
-        while page := _read_values(connection, after, index):
-            trio.from_thread.check_cancelled()
-            after = page[-1][0]
-            changes.extend(page)
+    after = -1
+    while page := _read_values(readers, after, index):
+        trio.from_thread.check_cancelled()
+        after = page[-1][0]
+        changes.extend(page)
     index.apply(changes)
     return index
 
 
-def _read_values(connection: sqlite3.Connection, after: int, index: FieldIndex) -> list[tuple[int, list[Any]]]:
-    return [
-        (num, index.values_in(orjson.loads(text))) for num, text in read_payload_page(connection, after, _PAGE_POINTS)
-    ]
+def _read_values(readers: Readers, after: int, index: FieldIndex) -> list[tuple[int, list[Any]]]:
+    """A page; between pages the connection is free, so that the log of SQLite can be emptied."""
+    with readers.borrow() as connection:
+        page = read_payload_page(connection, after, _PAGE_POINTS)
+    return [(num, index.values_in(orjson.loads(text))) for num, text in page]
 
 
 async def built(actor: Actor, path: str) -> None:

@@ -173,7 +173,7 @@ class ReplicaSetTelemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
 
 
 class CollectionTelemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``id`` is its name; one that could not be opened has nothing else."""
+    """``id`` is its name; one that could not be opened is red, and its shard dead."""
 
     id: str
     config: CollectionConfig | None = None

@@ -24,7 +24,7 @@ import trio
 
 from vdb.collection.collection import Collection
 from vdb.collection.state import SlotView
-from vdb.errors import CollectionBroken, Corrupt, TryLater
+from vdb.errors import CollectionBroken, Corrupt, OutcomeUnknown, TryLater
 from vdb.files import fsync_dir
 from vdb.optimizer.history import Build, History
 from vdb.optimizer.job import prepare
@@ -128,7 +128,7 @@ class Optimizer:
                 await self.rebuild(chosen)
         except CollectionBroken:
             pass  # the actor has said why; collection info shows it
-        except (BuildFailed, OSError, TryLater, Corrupt) as error:
+        except (BuildFailed, OSError, TryLater, Corrupt, OutcomeUnknown) as error:
             self._failure = f"{chosen.optimizer}: {error}"
             logger.warning("collection %s: %s", self._collection.name, self._failure)
             self._retry_at = trio.current_time() + self._pause_s
@@ -141,7 +141,7 @@ class Optimizer:
             self._waiting.cancel()
 
     async def rebuild(self, chosen: Plan) -> None:
-        """Carries out a plan; raises BuildFailed, OSError, TryLater, Corrupt and CollectionBroken."""
+        """Carries out a plan; raises BuildFailed, OSError, TryLater, Corrupt, OutcomeUnknown, CollectionBroken."""
         collection = self._collection
         slots = await collection.actor.freeze() if chosen.freeze else collection.slots
         built_from_seq = collection.view.seq

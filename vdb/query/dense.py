@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from vdb.model.vector_input import VectorInput
 from vdb.model.vectors import Distance, Floats, VectorSpace, prepare, prepare_block
 from vdb.query.deadline import Deadline
 from vdb.query.examples import ExampleValue, Lookup
-from vdb.query.nearest import Scored, search
+from vdb.query.nearest import Scored, search, search_many
 from vdb.query.searchable import Combine, Searchable, wrong_kind
 from vdb.query.similarity import Comparison, gather, similarities
 from vdb.query.view import VectorView, View
@@ -35,7 +36,10 @@ class DenseVectors(Searchable[Floats]):
         return self._space.distance
 
     def read(self, inputs: Sequence[VectorInput], lookup: Lookup) -> Sequence[Floats]:
-        return [self._prepared(value, lookup) for value in lookup.resolve(inputs)]
+        given = lookup.resolve(inputs)
+        if all(isinstance(value, list) and not isinstance(value[0], list) for value in given):
+            return list(prepare(self._space, cast(Sequence[list[float]], given)))  # all at once is faster
+        return [self._prepared(value, lookup) for value in given]
 
     def average(self, positive: Sequence[VectorInput], negative: Sequence[VectorInput], lookup: Lookup) -> Floats:
         # Averaged as they are given: normalising first would weigh them anew.
@@ -48,6 +52,12 @@ class DenseVectors(Searchable[Floats]):
 
     def nearest(self, query: Floats, count: int, params: SearchParams | None, allowed: BitMap | None) -> Scored:
         return search(self._view, self._vector, query, count, params, self._deadline, allowed)
+
+    def nearest_to_each(
+        self, queries: Sequence[Floats], count: int, params: SearchParams | None, allowed: BitMap | None, threads: int
+    ) -> list[Scored]:
+        together = np.stack(queries)
+        return search_many(self._view, self._vector, together, count, params, self._deadline, allowed, threads)
 
     def best(
         self, examples: Sequence[Floats], combine: Combine, count: int, exact: bool, allowed: BitMap | None

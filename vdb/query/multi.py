@@ -81,7 +81,7 @@ class MultiVectors(Searchable[Floats]):
         found: dict[int, Floats] = {}
         for segment in self._vector.segments:
             documents = _Documents.of_segment(segment, wanted)
-            ends = np.append(documents.firsts[1:], documents.length)
+            ends = documents.ends
             for num, first, end in zip(documents.nums.tolist(), documents.firsts.tolist(), ends.tolist(), strict=True):
                 found[num] = documents.block(first, end).astype(np.float32, copy=False)
         positions = [position for position, num in enumerate(nums.tolist()) if num in found]
@@ -249,10 +249,14 @@ class _Documents:
         firsts = np.concatenate([np.zeros(min(len(nums), 1), dtype=np.int64), firsts])
         return cls(segment, rows, nums[firsts], firsts, len(nums))
 
+    @property
+    def ends(self) -> Positions:
+        """Where each point ends; as long as ``firsts``, also where that is empty."""
+        return np.append(self.firsts[1:], self.length)[: len(self.firsts)]
+
     def chosen(self, points: Positions) -> _Documents:
         """Some of the points, ascending."""
-        ends = np.append(self.firsts[1:], self.length)
-        lengths = ends[points] - self.firsts[points]
+        lengths = self.ends[points] - self.firsts[points]
         firsts = np.concatenate([np.zeros(min(len(points), 1), dtype=np.int64), np.cumsum(lengths)[:-1]])
         places = np.repeat(self.firsts[points] - firsts, lengths) + np.arange(lengths.sum())
         rows = places if self.rows is None else self.rows[places]
@@ -263,7 +267,7 @@ class _Documents:
 
         A block has up to ``size`` rows, or one point.
         """
-        ends = np.append(self.firsts[1:], self.length)
+        ends = self.ends
         start = 0
         while start < len(self.firsts):
             first = self.firsts[start]

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from vdb.errors import UnknownVectorName
 from vdb.model.ids import PointId
 from vdb.model.queries import WithPayload, WithVector
 from vdb.model.vector_params import UNNAMED
@@ -40,7 +41,11 @@ class PointWriter:
         if with_vector is True:
             self._vectors = list(view.spaces())
         elif isinstance(with_vector, list):
-            self._vectors = [name for name in view.spaces() if name in with_vector]
+            spaces = view.spaces()
+            unknown = next((name for name in with_vector if name not in spaces), None)
+            if unknown is not None:
+                raise UnknownVectorName(unknown)
+            self._vectors = [name for name in spaces if name in with_vector]
 
     @property
     def reads_payload(self) -> bool:

@@ -73,6 +73,12 @@ class Searchable(ABC, Generic[E]):
     def nearest(self, query: E, count: int, params: SearchParams | None, allowed: BitMap | None) -> Scored:
         """The ``count`` nearest points, of ``allowed`` where it is given. Raises DeadlineExceeded."""
 
+    def nearest_to_each(
+        self, queries: Sequence[E], count: int, params: SearchParams | None, allowed: BitMap | None, threads: int
+    ) -> list[Scored]:
+        """``nearest`` for each of several queries, on up to ``threads`` threads where that is faster."""
+        return [self.nearest(query, count, params, allowed) for query in queries]
+
     @abstractmethod
     def best(self, examples: Sequence[E], combine: Combine, count: int, exact: bool, allowed: BitMap | None) -> Scored:
         """The points with the largest ``combine(similarities)``: ``(k, n)`` → ``(n,)`` float32, for k examples.

@@ -9,26 +9,26 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 import outcome
 
 from vdb.errors import VdbError
-from vdb.model.queries import LIMIT_DEFAULT, IdfCorpusParams, QueryRequest
+from vdb.model.queries import LIMIT_DEFAULT, QueryRequest
 from vdb.model.query_kinds import NearestQuery
+from vdb.model.sparse import SparseVector
 from vdb.model.vector_params import UNNAMED
-from vdb.model.vectors import prepare
 from vdb.query.deadline import Deadline
+from vdb.query.examples import Lookup, Source
 from vdb.query.execute import Lookups, query_points, write_hits
 from vdb.query.hits import Hits
-from vdb.query.nearest import search_many
-from vdb.query.pipeline import with_threshold
+from vdb.query.pipeline import Pipeline, with_threshold
 from vdb.query.points_json import PointWriter, array
 from vdb.query.scroll import ROWS_MAX
 from vdb.query.selection import select
-from vdb.query.view import VectorView, View
+from vdb.query.view import View
 
 Answer = outcome.Outcome[str]
 
@@ -38,15 +38,15 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def is_plain(request: QueryRequest) -> bool:
-    """True for the nearest points to one dense vector that stands in the request, and nothing besides."""
+    """True for the nearest points to a vector that stands in the request, and nothing besides."""
     query = request.query
-    if not isinstance(query, NearestQuery) or query.mmr is not None:
-        return False
-    vector: Any = query.nearest
-    dense = isinstance(vector, list) and not isinstance(vector[0], list)
-    if not dense or request.prefetch is not None or request.lookup_from is not None:
-        return False
-    return request.params is None or not isinstance(request.params.idf, IdfCorpusParams)  # which dense vectors refuse
+    return (
+        isinstance(query, NearestQuery)
+        and query.mmr is None
+        and isinstance(query.nearest, list | SparseVector)
+        and request.prefetch is None
+        and request.lookup_from is None
+    )
 
 
 def query_together(
@@ -66,15 +66,11 @@ def query_together(
 def _answers(
     view: View, connection: sqlite3.Connection, requests: Sequence[QueryRequest], deadline: Deadline, threads: int
 ) -> Sequence[Answer]:
-    vector = view.vectors.get(requests[0].using or UNNAMED)
-    if vector is not None and not vector.space.multi:
-        try:
-            texts = _answer_alike(view, connection, vector, requests, deadline, threads)
-        except VdbError:  # of one of them, which is found out one by one
-            pass
-        else:
-            return [outcome.Value(text) for text in texts]
-    return [outcome.capture(query_points, view, connection, request, deadline) for request in requests]
+    try:
+        texts = _answer_alike(Source(view, connection), requests, deadline, threads)
+    except VdbError:  # of one of them, which is found out one by one
+        return [outcome.capture(query_points, view, connection, request, deadline) for request in requests]
+    return [outcome.Value(text) for text in texts]
 
 
 def query_batch(
@@ -114,24 +110,19 @@ def _what_else(request: QueryRequest) -> bytes:
     )
 
 
-def _answer_alike(
-    view: View,
-    connection: sqlite3.Connection,
-    vector: VectorView,
-    requests: Sequence[QueryRequest],
-    deadline: Deadline,
-    threads: int,
-) -> list[str]:
-    request = requests[0]
+def _answer_alike(source: Source, requests: Sequence[QueryRequest], deadline: Deadline, threads: int) -> list[str]:
+    request, view, connection = requests[0], source.view, source.connection
     writer = PointWriter(view, request.with_payload, request.with_vector, payload_default=False)
     limit = min(LIMIT_DEFAULT if request.limit is None else request.limit, ROWS_MAX)
     offset = min(request.offset or 0, ROWS_MAX)
     end = min(limit + offset, ROWS_MAX)
     allowed = None if request.filter is None else select(view, connection, request.filter, deadline)
-    vectors: list[Any] = [each.query.nearest for each in requests if isinstance(each.query, NearestQuery)]
-    queries = prepare(vector.space, vectors)
-    scored = search_many(view, vector, queries, end, request.params, deadline, allowed, threads)
-    hits = [with_threshold(vector.space.distance, found, request.score_threshold).part(offset, end) for found in scored]
+    name = request.using or UNNAMED
+    vectors = Pipeline(source, deadline).searchable(name, request.params)
+    given = [each.query.nearest for each in requests if isinstance(each.query, NearestQuery)]
+    queries = vectors.read(given, Lookup(source, name))
+    scored = vectors.nearest_to_each(queries, end, request.params, allowed, threads)
+    hits = [with_threshold(vectors.distance, found, request.score_threshold).part(offset, end) for found in scored]
     together = Hits(np.concatenate([each.nums for each in hits]), np.concatenate([each.scores for each in hits]))
     texts = write_hits(connection, view, writer, together)
     bounds = pairwise(accumulate((len(each) for each in hits), initial=0))

@@ -209,6 +209,12 @@ def named_error(error: sqlite3.Error, path: Path) -> VdbError | None:
     return None
 
 
+def leaves_doubt(error: sqlite3.Error) -> bool:
+    """False where a COMMIT failed before the last frame of its transaction was in SQLite's log: it can never count."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF not in (*_FULL_DISK, sqlite3.SQLITE_READONLY) and code != sqlite3.SQLITE_IOERR_WRITE
+
+
 def is_refusal(error: sqlite3.Error) -> bool:
     """True where the disk is full or fails: nothing is wrong with the database or with vdb."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (*_FULL_DISK, *_REFUSED)
@@ -230,7 +236,10 @@ class Readers:
 
     @contextmanager
     def borrow(self) -> Iterator[sqlite3.Connection]:
-        """A connection for this block; its statements must all be fetched to the end."""
+        """A connection for this block; its statements must all be fetched to the end.
+
+        Raises Corrupt and StorageFailed in the place of SQLite's own errors.
+        """
         with self._changed:
             self._changed.wait_for(lambda: not self._paused)
             self._borrowed += 1
@@ -238,9 +247,11 @@ class Readers:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = self._open()
+                with _translated(self._path):
+                    connection = self._open()
             try:
-                yield connection
+                with _translated(self._path):
+                    yield connection
             finally:
                 if self._closed:
                     connection.close()
