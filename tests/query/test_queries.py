@@ -150,6 +150,23 @@ def test_groups_take_strings_and_integers_and_nothing_else(line: Collection) -> 
     ]
 
 
+def test_groups_are_the_same_with_an_index_and_without(create: Create) -> None:
+    values: list[Any] = ["a", "b", 1, 2, 1.5, None, True, [], ["a", "c"], ["b", 2, 1], {"a": 1}, 2**63, "", "c", "a"]
+    collection = create(vectors={"size": 1, "distance": "Dot"})
+    collection.upsert(
+        *(
+            {"id": i, "vector": [i % 37], "payload": {} if i % 16 == 15 else {"g": values[i % 16]}}
+            for i in range(1, 160)
+        )
+    )
+    request = {"query": [1], "group_by": "g", "limit": 6, "group_size": 4}
+    expected = collection.points("POST", "/query/groups", request)
+    for schema in ("keyword", "integer"):
+        index = {"field_name": "g", "field_schema": schema}
+        collection.client.result("PUT", f"{collection.path}/index", index, wait="true")
+        assert collection.points("POST", "/query/groups", request) == expected
+
+
 def test_grouping_does_not_change_fused_scores(line: Collection) -> None:
     request = {"prefetch": [{"query": [1], "limit": 4}, {"query": [-1], "limit": 7}], "query": {"fusion": "rrf"}}
     scores = {hit["id"]: hit["score"] for hit in line.query(**request, limit=20)}

@@ -31,7 +31,8 @@ from vdb.storage import points
 GroupId = str | int
 
 _GROWTH: Final = 4  # how many times more hits are asked for when groups are not full
-# A longer ranking than this costs more than asking which points have the values of the groups.
+# A longer ranking than this costs more than asking which points have the values of the groups; with an index every
+# longer ranking does.
 _LENGTHENED_MAX: Final = 1_000
 _BLOCK_POINTS: Final = 500  # points whose payloads are read at once
 _INT64_MAX: Final = 2**63 - 1  # larger values cannot stand in a condition
@@ -104,8 +105,11 @@ class _Grouping:
         self._request = request
         self._limit = min(GROUPS_DEFAULT if request.limit is None else request.limit, ROWS_MAX)
         self._size = min(GROUP_SIZE_DEFAULT if request.group_size is None else request.group_size, ROWS_MAX)
-        self._read = value_reader(parse_path(request.group_by))
-        self._values: dict[int, list[GroupId]] = {}
+        path = parse_path(request.group_by)
+        self._read = value_reader(path)
+        fields = pipeline.view.fields
+        self._index = next((fields[name] for name in fields if parse_path(name) == path), None)
+        self._values: dict[int, Sequence[GroupId]] = {}
 
     def run(self) -> dict[GroupId, list[_Member]]:
         """The members of each group, best first."""
@@ -117,7 +121,8 @@ class _Grouping:
             hits = self._pipeline.rank(self._request, count)
             groups = self._grouped(hits, self._limit)
             exhausted = len(hits) < count
-            if exhausted or (groups.chosen and (not groups.unfilled() or count >= _LENGTHENED_MAX)):
+            long_enough = self._index is not None or count >= _LENGTHENED_MAX
+            if exhausted or (groups.chosen and (not groups.unfilled() or long_enough)):
                 break
             count *= _GROWTH
         unfilled = groups.unfilled()
@@ -175,6 +180,12 @@ class _Grouping:
 
     def _read_values(self, nums: Sequence[int]) -> None:
         unread = [num for num in nums if num not in self._values]
+        if self._index is not None:
+            for num in unread:
+                known = self._index.group_values(num)
+                if known is not None:
+                    self._values[num] = known
+            unread = [num for num in unread if num not in self._values]
         payloads = self._pipeline.source.read_payloads(unread) if unread else {}
         for num in unread:
             text = payloads.get(num)

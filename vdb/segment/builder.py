@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vdb.fail_points import fail_point
 from vdb.files import fsync_dir, fsync_file
 from vdb.model.vectors import Datatype, Distance, VectorSpace
 from vdb.segment.coding import Coding, code_vectors
@@ -89,6 +90,7 @@ def _build_vector(folder: Path, vector: JobVector) -> VectorEntry:
         return msgspec.structs.replace(previous.entry, name=vector.name, recipe=vector.recipe)
     space = VectorSpace(vector.name, vector.dim, Distance(vector.distance), Datatype(vector.datatype))
     matrix, nums, rows = _write_rows(folder, vector, space)
+    fail_point("in-build")
     coding = Coding()
     if rows:
         values = np.memmap(folder / matrix.name, dtype=space.datatype.dtype, mode="r", shape=(rows, space.dim))

@@ -79,6 +79,10 @@ class FieldSnapshot(ABC):
         found = self.matching(condition, all_points)
         return None if found is None else Estimate.exactly(len(found))
 
+    def group_values(self, num: int) -> tuple[str | int, ...] | None:
+        """The strings and integers of a point's field, at most one; None where only the payload tells all of them."""
+        return None
+
     def facet(self, mask: BitMap | None) -> Counter[FacetValue] | None:
         """How many points of ``mask`` (None: of all) have each value; None where the type has no facets."""
         return None

@@ -105,6 +105,14 @@ class NumberSnapshot(FieldSnapshot):
         self._odd = odd
         self._odd_nums = odd_nums
 
+    def group_values(self, num: int) -> tuple[str | int, ...] | None:
+        if self._kind != "integer" or num in self.presence.foreign or num in self._odd_nums:
+            return None
+        entry = self._forward.get(num)
+        if entry is None:
+            return ()
+        return (entry,) if isinstance(entry, int) else None
+
     def _dump(self) -> dict[str, Block]:
         nums, values = flattened((num, _numbers(entry)) for num, entry in self._forward.items())
         return {

@@ -49,6 +49,14 @@ class TermSnapshot(FieldSnapshot):
         self._forward = forward
         self._several = several
 
+    def group_values(self, num: int) -> tuple[str | int, ...] | None:
+        if self._kind is bool or self._is_uuid or num in self.presence.foreign:
+            return None
+        entry = self._forward.get(num)
+        if entry is None:
+            return ()
+        return (str(self._vocabulary.terms[entry]),) if isinstance(entry, int) else None
+
     def _dump(self) -> dict[str, Block]:
         holders, codes = flattened((num, _codes(entry)) for num, entry in self._forward.items())
         return {
