@@ -2,12 +2,14 @@
 
 Each round starts a server on the folder that the last one left, compares everything with the clients' records, searches
 against brute force, writes on, and is killed at a moment that the seed decides: after a number of writes, during the
-build of a segment, or during the recovery itself. Now and then a segment's file is damaged before the restart.
+build of a segment, during the recovery itself, or at a named point of the program (``vdb/fail_points.py``). Now and
+then a segment's file is damaged before the restart.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
 import threading
@@ -19,8 +21,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from scripts.vdb_process import POLL_S, VdbProcess, serving
+from scripts.vdb_process import POLL_S, START_MAX_S, STOP_MAX_S, VdbProcess, serving
 from tests.crash.recording import COLLECTION, VECTORS, Point, PointId, Points, Writer, as_vector
+from vdb.fail_points import VARIABLE, FailPoint
 
 WRITERS: Final = 3
 IDS: Final = 240  # of one writer
@@ -35,6 +38,14 @@ BUILD_MAX_S: Final = 10.0  # how long a kill waits for a build to begin
 JITTER_MAX_S: Final = 0.15  # into a build
 UUID_ORDER: Final = 3  # points.id_order of UUIDs; all below are numbers
 RECOVERY_MAX_S: Final = 1.0  # within so long after a start a kill hits imports, recovery, or the first answers
+# Points that writing comes to, and the largest number of times before the kill.
+FAIL_POINTS: Final[dict[FailPoint, int]] = {
+    "after-log-append": 60,
+    "before-commit": 60,
+    "after-commit": 60,
+    "before-swap": 2,
+    "after-swap": 2,
+}
 
 Say = Callable[[str], None]
 
@@ -55,12 +66,17 @@ class CrashLoop:
 
     def run(self, rounds: int) -> None:
         for number in range(rounds):
-            kind = ("writes", "build", "recovery")[number % 3]
+            kind = ("writes", "build", "recovery", "fail point")[number % 4]
             if kind == "recovery":
                 self._kill_recovery()
+            elif kind == "fail point":
+                name = self.random.choice(list(FAIL_POINTS))
+                times = self.random.randint(1, FAIL_POINTS[name])
+                died = self.die_at(name, times)
+                self.say(f"round {number}: {'died' if died else 'never came to be'} at {name}:{times}")
             with serving(self.storage) as server:
                 if number == 0:
-                    server.call("PUT", f"/collections/{COLLECTION}", _settings())
+                    create(server)
                 self.check(server)
                 before = sum(writer.acknowledged for writer in self.writers)
                 self._write_and_kill(server, during_build=kind == "build")
@@ -74,6 +90,46 @@ class CrashLoop:
         with serving(self.storage) as server:
             self.check(server)
             assert server.stop() == 0, server.log_text()
+
+    def run_at(self, name: FailPoint, times: int, rounds: int) -> None:
+        """Dies at the same point again and again."""
+        with serving(self.storage) as server:
+            create(server)
+        for number in range(rounds):
+            died = self.die_at(name, times)
+            self.say(f"round {number}: {'died' if died else 'never came to be'} at {name}:{times}")
+            with serving(self.storage) as server:
+                self.check(server)
+
+    def die_at(self, name: FailPoint, times: int = 1, or_logs: str | None = None) -> bool:
+        """Writes until the server has come to a point ``times`` times, and died there.
+
+        False where it was killed by this method: it said ``or_logs``, or never came to the point.
+        """
+        server = VdbProcess(self.storage, {**os.environ, VARIABLE: f"{name}:{times}"})
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            server.process.kill()
+
+        timer = threading.Timer(BUILD_MAX_S if or_logs is None else START_MAX_S, end)
+
+        def look() -> None:
+            if or_logs is not None and or_logs in server.log_text():
+                end()
+
+        timer.start()
+        try:
+            server.wait_until_listening()
+            with ThreadPoolExecutor(WRITERS) as pool:
+                for task in [pool.submit(writer.write_until_gone, server.url, look) for writer in self.writers]:
+                    task.result()
+            server.process.wait(STOP_MAX_S)
+        finally:
+            timer.cancel()
+            server.kill()
+        return not late.is_set()
 
     def _kill_recovery(self) -> None:
         server = VdbProcess(self.storage)
@@ -180,6 +236,10 @@ def _settings() -> dict[str, Any]:
         },
         "hnsw_config": {"full_scan_threshold": 10},
     }
+
+
+def create(server: VdbProcess) -> None:
+    server.call("PUT", f"/collections/{COLLECTION}", _settings())
 
 
 def _scores(name: str, matrix: np.ndarray[Any, np.dtype[np.float32]], query: Sequence[float]) -> Any:

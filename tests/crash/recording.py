@@ -128,7 +128,7 @@ class Writer:
         """
         there = list(self.points)
         chosen = self.random.sample(there, min(len(there), self.random.randint(1, 8)))
-        kinds = ["upsert"] * 6 + ["delete"]
+        kinds = ["upsert"] * 6 + ["delete"] * bool(chosen)  # a write that names no point is refused
         if chosen and not allow_missing:
             kinds += ["set_payload", "overwrite_payload", "delete_payload", "clear_payload"]
             kinds += ["update_vectors", "delete_vectors"]

@@ -180,6 +180,17 @@ class Actor:
         if self.stopped.is_set():  # it stopped while this message waited for room: nobody else will answer
             self._fail_waiting()
 
+    def fail(self, error: Exception) -> None:
+        """Stops writes for good: somebody found that the database is damaged. What waits is refused."""
+        if self.failure is None:
+            self._break(error)
+            self.stop()
+
+    def _break(self, error: Exception) -> None:
+        self.failure = CollectionBroken(f"Collection `{self.name}` stopped: {error}")
+        self.failure.__cause__ = error
+        logger.error("collection %s stopped: %s", self.name, error, exc_info=error)
+
     def stop(self) -> None:
         """Takes no new messages; ``run`` returns after those that wait are done."""
         self._stopping = True
@@ -189,7 +200,7 @@ class Actor:
         """Handles messages until ``stop`` or an error of vdb's own."""
         try:
             with trio.CancelScope(shield=True):
-                while True:
+                while self.failure is None:
                     if self._unconfirmed is None:
                         await self.mailbox.wait(lambda: self._stopping)
                     else:
@@ -200,17 +211,16 @@ class Actor:
                             if self._stopping:
                                 return  # the next start reads what is there
                             continue
-                    if len(self.mailbox):
+                    if len(self.mailbox) and self.failure is None:
                         await self._handle_next()
                     elif self._stopping:
                         return
         except Exception as error:
-            logger.exception("collection %s stopped", self.name)
-            self.failure = CollectionBroken(f"Collection `{self.name}` stopped: {error}")
-            self.failure.__cause__ = error
+            self._break(error)
         finally:
             self.stopped.set()
             self._fail_waiting()
+            self._tell_published()  # whoever waits for more learns that there will be none
 
     def _fail_waiting(self, error: VdbError | None = None) -> None:
         error = error or self.failure or CollectionBroken(f"Collection `{self.name}` is shutting down")
@@ -391,7 +401,9 @@ class Actor:
     async def _swap(self, swap: Swap) -> None:
         """Sealed under the actor's turn: a delete between the build and the swap would resurrect the point."""
         state, output = self._state, swap.output
-        if not state.slots.keys() >= set(swap.inputs):
+        newest = max(state.slots)
+        if any(number not in state.slots and number < newest for number in swap.inputs):
+            # Another swap of them was in doubt when this build began, and turned out to be there.
             raise TryLater("Segments have changed since this one was built")
         inputs = [state.slots[number] for number in swap.inputs]
         dead = state.dead_rows_for_swap(output, swap.inputs) if output is not None else {}
@@ -426,6 +438,9 @@ class Actor:
                 self.compactions[index] = job
         self.view, self.slots = self._state.publish()
         self.points_applied = self._state.fields.points_applied
+        self._tell_published()
+
+    def _tell_published(self) -> None:
         published, self.published = self.published, trio.Event()
         published.set()
 

@@ -102,12 +102,23 @@ class Collection:
             with self._readers.borrow() as connection:
                 return work(view, connection)
 
-        return await self._threads.run(job)
+        with self._damage_ends_writes():
+            return await self._threads.run(job)
 
     async def query(self, request: QueryRequest) -> str:
         """``query_points`` for a plain request, on the newest View, together with those that wait at the same time."""
-        answer: str = await self._threads.run_together(request, self._query_together)
+        with self._damage_ends_writes():
+            answer: str = await self._threads.run_together(request, self._query_together)
         return answer
+
+    @contextmanager
+    def _damage_ends_writes(self) -> Iterator[None]:
+        """A damaged page that a read met: more writes could only make it worse."""
+        try:
+            yield
+        except Corrupt as error:
+            self.actor.fail(error)
+            raise
 
     def _answer_together(self, requests: list[QueryRequest]) -> Sequence[outcome.Outcome[str]]:
         with self.reader() as (view, connection):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vdb.errors import Corrupt
+from vdb.fail_points import fail_point
 from vdb.storage.sqlite import APPLICATION_ID, transaction
 
 
@@ -71,6 +72,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: list[Migrati
         with transaction(connection):
             for statement in _statements(migration.sql):
                 connection.execute(statement)
+            fail_point("in-migration")
             connection.execute(
                 "INSERT INTO migrations (number, name, sha256) VALUES (?, ?, ?)",
                 (migration.number, migration.name, migration.sha256),
