@@ -7,6 +7,7 @@
     │  ├─ WrongDimension
     │  ├─ UnknownVectorName
     │  ├─ MalformedBody           the body does not deserialise
+    │  ├─ EmptyUpdate             a write that names no point
     │  ├─ OutOfBounds             it deserialises, and breaks a bound
     │  ├─ BadSnapshot             an archive that is damaged, of another format, or not what its checksum says
     │  └─ TooLarge                a body or a file that is larger than a setting allows
@@ -60,6 +61,13 @@ class UnknownVectorName(BadRequest):
 
 class MalformedBody(BadRequest):
     """The body is not JSON, or not of the shape that the route takes."""
+
+
+class EmptyUpdate(BadRequest):
+    """A write that names no point: clients rely on its refusal to notice that they had nothing to send."""
+
+    def __init__(self) -> None:
+        super().__init__("Empty update request")
 
 
 class OutOfBounds(BadRequest):

@@ -43,6 +43,7 @@ from vdb.errors import (
     TryLater,
     VdbError,
 )
+from vdb.fail_points import fail_point
 from vdb.files import fsync_dir, resource
 from vdb.model import collection_config
 from vdb.model.collection_config import CollectionConfig, UpdateCollection
@@ -209,9 +210,9 @@ class Registry:
             return running.collection
 
     async def delete(self, name: str) -> bool:
-        """False where there is no such collection. Its aliases go with it."""
+        """False where there is no such collection, which an alias never is. The collection's aliases go with it."""
         async with self._lock:
-            running = self._by_name.get(self._aliases.get(name, name))
+            running = self._by_name.get(name)
             if running is None:
                 return False
             entry = running.entry
@@ -261,6 +262,7 @@ class Registry:
             async with self._lock:
                 merged = self._merged_aliases([arrival.name for arrival in arrivals], aliases)
                 rows = [(running.entry.name, running.entry.folder, running.entry.config) for running in opened]
+                fail_point("in-restore")
                 work = partial(catalog.replace_collections, rows=rows, aliases=merged, created_at=utc_now())
                 try:
                     ids: dict[str, int] = await self._change_catalog(work)
@@ -362,7 +364,7 @@ class Registry:
         running.entry = CatalogEntry(entry.collection_id, entry.name, entry.folder, text)
         try:
             await running.collection.actor.reconfigure(config)
-        except TryLater:  # the collection is as it was; where the catalog cannot be turned back, the next start follows it
+        except TryLater:  # the collection is as it was; where the catalog cannot be, the next start follows that
             await self._change_catalog(
                 partial(catalog.set_config, collection_id=entry.collection_id, config=entry.config)
             )

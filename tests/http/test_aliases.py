@@ -107,6 +107,13 @@ def test_deleting_the_collection_deletes_its_aliases(client: Client, aliases: Al
     assert client.result("GET", "/collections/alias-of-doomed/exists") == {"exists": False}
 
 
+def test_deleting_an_alias_as_a_collection_deletes_nothing(aliases: Aliases, plain: Collection) -> None:
+    aliases.change(creates(plain.name, "also"))
+    assert plain.client.result("DELETE", "/collections/also") is False
+    assert aliases.all() == {"also": plain.name}
+    assert plain.count() == 3
+
+
 def test_every_endpoint_takes_an_alias(aliases: Aliases, plain: Collection, create: Create) -> None:
     aliases.change(creates(plain.name, "also"))
     also = Collection(plain.client, "also")

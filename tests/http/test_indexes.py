@@ -107,6 +107,7 @@ def test_dropping_what_is_not_there_is_fine(create: Create) -> None:
         ({"field_name": "a[", "field_schema": "keyword"}, "a["),
         ({"field_name": "", "field_schema": "keyword"}, ""),
         ({"field_name": "f", "field_schema": {"type": "integer", "lookup": 1}}, "lookup"),
+        ({"field_name": "f", "field_schema": {"type": "integer", "lookup": False, "range": False}}, "lookup"),
         ({"field_name": "f", "field_schema": {"type": "text", "tokenizer": "none"}}, "tokenizer"),
         ({"field_name": "f", "field_schema": {"type": "text", "min_token_len": -1}}, "min_token_len"),
         ({"field_name": "f", "field_schema": {"type": "text", "stopwords": "klingon"}}, "stopwords"),

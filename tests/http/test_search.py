@@ -150,6 +150,12 @@ def test_with_vector_selects_vectors_in_every_read(named: Collection, selector: 
     assert hit["vector"] == record["vector"] == page["points"][0]["vector"]
 
 
+def test_an_unknown_vector_is_refused_wherever_vectors_are_asked_for(named: Collection) -> None:
+    asked = {"with_vector": ["text", "smell"]}
+    for path, body in (("/query", {}), ("", {"ids": [1]}), ("/scroll", {}), ("/query/groups", {"group_by": "x"})):
+        assert named.refusal(400, "POST", path, body | asked) == "Wrong input: Not existing vector name error: smell"
+
+
 def test_without_with_vector_there_is_no_key(named: Collection) -> None:
     assert "vector" not in named.query(query=[1, 0, 0, 0], using="image")[0]
     assert "vector" not in named.points("POST", "/scroll", {"with_vector": False})["points"][0]

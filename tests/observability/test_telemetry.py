@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from qdrant_client import models
+
 from tests.http.client import Client
 from tests.observability.conftest import Create
 
@@ -79,3 +81,13 @@ def test_anonymous_telemetry_tells_no_names(client: Client, create: Create) -> N
 
 def test_a_level_below_zero_is_refused(client: Client) -> None:
     client.refusal(400, "GET", "/telemetry", details_level="-1")
+
+
+def test_a_server_alone_tells_of_its_shards_as_a_cluster_would(client: Client, create: Create) -> None:
+    collection = create()
+    collection.upsert({"id": 1, "vector": [1, 2, 3, 4]})
+    answer = client.result("GET", "/cluster/telemetry", details_level="2", timeout="5")
+    assert answer["cluster"] == {"enabled": False, "peers": {}}
+    (shard,) = answer["collections"][collection.name]["shards"]
+    assert shard == {"id": 0, "replicas": [{"peer_id": 0, "state": "Active", "status": "green", "num_points": 1}]}
+    models.DistributedTelemetryData.model_validate(answer)

@@ -176,6 +176,16 @@ def test_grouping_does_not_change_fused_scores(line: Collection) -> None:
     assert grouped == {point_id: scores[point_id] for point_id in grouped}
 
 
+@pytest.mark.parametrize("query", [{"fusion": "rrf"}, [1], {"formula": "$score"}], ids=str)
+def test_groups_beyond_what_prefetches_found_are_filled(create: Create, query: Any) -> None:
+    collection = create(vectors={"size": 1, "distance": "Dot"})
+    collection.upsert(*({"id": i, "vector": [-i], "payload": {"g": i // 10}} for i in range(50)))
+    for prefetch in ({"query": [1], "limit": 3}, {"query": [1], "limit": 4, "prefetch": {"query": [1], "limit": 5}}):
+        request = {"prefetch": prefetch, "query": query, "group_by": "g", "limit": 3, "group_size": 2}
+        groups = collection.points("POST", "/query/groups", request)["groups"]
+        assert [(group["id"], ids(group["hits"])) for group in groups] == [(0, [0, 1]), (1, [10, 11]), (2, [20, 21])]
+
+
 def test_a_group_shows_the_point_that_its_value_names(line: Collection, create: Create) -> None:
     other = create(vectors={"size": 1, "distance": "Dot"})
     other.upsert({"id": 0, "vector": [1], "payload": {"name": "nought"}}, {"id": 1, "vector": [2]})

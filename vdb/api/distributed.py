@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from vdb.api.collections import describe
 from vdb.api.routing import Call, Routes
 from vdb.errors import NotClustered
+from vdb.model.bounds import Count
 from vdb.model.collection_results import CollectionClusterInfo, ShardKeysResponse
 from vdb.model.params import TimeoutParams
+from vdb.model.telemetry import (
+    DistributedClusterTelemetry,
+    DistributedCollectionTelemetry,
+    DistributedReplicaTelemetry,
+    DistributedShardTelemetry,
+    DistributedTelemetryData,
+)
+from vdb.registry import Running
 
 routes = Routes("Distributed")
 
@@ -27,9 +37,40 @@ class PeerParams(TimeoutParams, frozen=True, kw_only=True):
     force: bool = False
 
 
+class ClusterTelemetryParams(TimeoutParams, frozen=True, kw_only=True):
+    details_level: Annotated[Count, msgspec.Meta(description="Accepted; shards are told at every level.")] = 0
+
+
 @routes.add("GET", "/cluster", summary="Whether the server is part of a cluster", access="read", result=ClusterDisabled)
 async def cluster_status(call: Call) -> ClusterDisabled:
     return ClusterDisabled()
+
+
+@routes.add(
+    "GET",
+    "/cluster/telemetry",
+    summary="Every collection and its one shard",
+    access="read",
+    params=ClusterTelemetryParams,
+    result=DistributedTelemetryData,
+)
+async def cluster_telemetry(call: Call) -> DistributedTelemetryData:
+    registry = call.services.registry
+    return DistributedTelemetryData(
+        collections={name: _collection(name, registry.running(name)) for name in registry.names()},
+        cluster=DistributedClusterTelemetry(enabled=False, peers={}),
+    )
+
+
+def _collection(name: str, running: Running) -> DistributedCollectionTelemetry:
+    info = describe(running)
+    replica = DistributedReplicaTelemetry(
+        peer_id=_PEER_ID,
+        state="Dead" if running.collection is None else "Active",
+        status=info.status,
+        num_points=info.points_count,
+    )
+    return DistributedCollectionTelemetry(id=name, shards=[DistributedShardTelemetry(id=0, replicas=[replica])])
 
 
 @routes.add("POST", "/cluster/recover", summary="Refused: there is no cluster", access="manage")

@@ -10,7 +10,7 @@ import trio
 
 from vdb.api.routing import Call
 from vdb.collection.collection import Collection
-from vdb.errors import MalformedBody, UnknownVectorName
+from vdb.errors import EmptyUpdate, MalformedBody, UnknownVectorName
 from vdb.inference.embedders import BUILT_IN, Embedders
 from vdb.model.collection_results import UpdateResult
 from vdb.model.ids import PointId
@@ -92,6 +92,8 @@ async def planned(call: Call, in_thread: bool, make: Callable[[], T]) -> T:
 
 
 def upsert(batch: PointBatch, spaces: dict[str, Space], embedders: Embedders = BUILT_IN) -> Planned:
+    if not batch.ids:
+        raise EmptyUpdate
     operation = batch.upsert(spaces, partial(embedders.embed, purpose="document"))
     if batch.update_filter is None and batch.update_mode in (None, "upsert"):
         return operation
@@ -172,6 +174,8 @@ def _about(
 ) -> Planned:
     """The operation on the points that the request names; where it gives ids and a filter, the ids decide."""
     if request.points is not None:
+        if not request.points:
+            raise EmptyUpdate
         return make(parse_ids(request.points))
     assert request.filter is not None
     return by_filter(request.filter, make)

@@ -6,12 +6,13 @@ what it leaves open has the documented default where it is read, not in the obje
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from vdb.config import Memory
-from vdb.errors import BadRequest
+from vdb.errors import BadRequest, OutOfBounds
+from vdb.model.bounds import Count
 from vdb.model.json_path import parse_path
 
 PayloadSchemaType = Literal["keyword", "integer", "float", "geo", "text", "bool", "datetime", "uuid"]
@@ -26,7 +27,7 @@ SnowballLanguage = Literal[
     "norwegian", "portuguese", "romanian", "russian", "spanish", "swedish", "tamil", "turkish",
 ]  # fmt: skip
 
-TokenLength = Annotated[int, msgspec.Meta(ge=0)]
+TokenLength = Count
 
 
 class _Placement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,6 +123,9 @@ class CreateFieldIndex(msgspec.Struct, frozen=True, kw_only=True):
         parse_path(self.field_name)
         if self.field_schema is None:
             raise BadRequest("Can't auto-detect field type, please specify `field_schema` in the request")
+        match self.field_schema:
+            case IntegerIndexParams(lookup=False, range=False):
+                raise OutOfBounds("field_schema.lookup", "the index must support `lookup` or `range`")
 
 
 class PayloadIndexInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from vdb.errors import BadRequest, OutOfBounds
+from vdb.errors import BadRequest, MalformedBody, OutOfBounds
 from vdb.model.conditions import Filter
 from vdb.model.groups import GroupBy, QueryGroupsRequest, WithLookupInterface
 from vdb.model.points import ShardKey
@@ -150,7 +150,11 @@ def _examples(
             name, values = (vector.name, vector.vector) if isinstance(vector, NamedVector) else (None, vector)
             if not values:
                 raise OutOfBounds("vector", "value [] invalid, a vector must not be empty")
-            return {"query": NearestQuery(nearest=read_vector_input(values)), "using": name}
+            try:
+                nearest = read_vector_input(values)
+            except ValueError as error:
+                raise MalformedBody(f"vector: {error}") from error
+            return {"query": NearestQuery(nearest=nearest), "using": name}
         case RecommendRequest() | RecommendGroupsRequest():
             examples = RecommendInput(positive=request.positive, negative=request.negative, strategy=request.strategy)
             query: RecommendQuery | DiscoverQuery | ContextQuery = RecommendQuery(recommend=examples)

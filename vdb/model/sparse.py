@@ -71,8 +71,11 @@ def read_sparse(value: Any, field: str) -> SparseVector:
     dimensions = dimensions[order]
     if (dimensions[1:] == dimensions[:-1]).any():
         raise OutOfBounds(f"{field}.indices", "must be unique")
-    with np.errstate(over="ignore"):
-        weights = np.array(values, dtype=np.float32)[order]
+    try:
+        with np.errstate(over="ignore"):
+            weights = np.array(values, dtype=np.float32)[order]
+    except OverflowError as error:  # an integer beyond float64
+        raise BadRequest(f"The values of {field} hold a number that is not finite as float32") from error
     if not np.isfinite(weights).all():
         raise BadRequest(f"The values of {field} hold a number that is not finite as float32")
     return SparseVector(dimensions, weights)

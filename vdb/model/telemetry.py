@@ -245,3 +245,36 @@ class TelemetryData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     hardware: HardwareTelemetry | None = None
     search_pool: SearchThreadPoolTelemetry | None = None
     quota: QuotaTelemetry | None = None
+
+
+class DistributedReplicaTelemetry(msgspec.Struct, frozen=True, kw_only=True):
+    peer_id: Count
+    state: ReplicaState
+    status: CollectionStatus
+    num_points: Count
+
+
+class DistributedShardTelemetry(msgspec.Struct, frozen=True, kw_only=True):
+    id: Count
+    replicas: list[DistributedReplicaTelemetry]
+
+
+class DistributedCollectionTelemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """``id`` is the collection's name."""
+
+    id: str
+    shards: list[DistributedShardTelemetry]
+
+
+class DistributedClusterTelemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """``peers`` is always empty."""
+
+    enabled: bool
+    peers: dict[str, Any]
+
+
+class DistributedTelemetryData(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``/cluster/telemetry`` answers."""
+
+    collections: dict[str, DistributedCollectionTelemetry]
+    cluster: DistributedClusterTelemetry

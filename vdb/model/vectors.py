@@ -96,13 +96,13 @@ def prepare(space: VectorSpace, vectors: Sequence[Sequence[Any]] | Floats) -> Fl
 
     Raises WrongDimension, and BadRequest for a number that float32 cannot hold.
     """
-    for vector in vectors[:1] if isinstance(vectors, np.ndarray) else vectors:
-        if len(vector) != space.dim:
-            raise WrongDimension(space.dim, len(vector))
     try:
+        for vector in vectors[:1] if isinstance(vectors, np.ndarray) else vectors:
+            if len(vector) != space.dim:
+                raise WrongDimension(space.dim, len(vector))
         with np.errstate(over="ignore"):
             block = np.asarray(vectors, dtype=np.float32).reshape(len(vectors), space.dim)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadRequest(f"Expected a dense vector of numbers for vector `{space.name}`") from error
     return prepare_block(space, block)
 

@@ -1,16 +1,18 @@
 """Hits in groups by the values of a field: what stands first in the ranking decides which groups there are.
 
-The ranking is the one that the query has without groups, so that scores do not depend on grouping: prefetches keep
-their limits. A ranking that ends before all groups are full is made longer; where that does not help, only the points
-of those that are not full are ranked again.
+The ranking is the one that the query has without groups, so that scores do not depend on grouping. A ranking that ends
+before all groups are full is made longer; where that does not help, only the points of those that are not full are
+ranked again. What prefetches find is ranked anew with wider prefetches, as long as groups are missing or not full:
+fused scores then are those of the wider prefetches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import msgspec
 import numpy as np
 import orjson
 from pyroaring import BitMap
@@ -19,6 +21,7 @@ from vdb.model.conditions import Conditions, FieldCondition, Filter, MatchAny
 from vdb.model.groups import GROUP_SIZE_DEFAULT, GROUPS_DEFAULT, QueryGroupsRequest, WithLookup
 from vdb.model.ids import InvalidPointId, PointId, parse_point_id
 from vdb.model.json_path import parse_path, value_reader
+from vdb.model.queries import LIMIT_DEFAULT, QueryStage
 from vdb.model.query_kinds import NearestQuery, SampleQuery
 from vdb.query.examples import Source
 from vdb.query.hits import Hits
@@ -29,11 +32,13 @@ from vdb.query.selection import select
 from vdb.storage import points
 
 GroupId = str | int
+Stage = TypeVar("Stage", bound=QueryStage)
 
 _GROWTH: Final = 4  # how many times more hits are asked for when groups are not full
 # A longer ranking than this costs more than asking which points have the values of the groups; with an index every
 # longer ranking does.
 _LENGTHENED_MAX: Final = 1_000
+_WIDENINGS_MAX: Final = 3  # of prefetches, each by _GROWTH: a request for more groups than there are must end
 _BLOCK_POINTS: Final = 500  # points whose payloads are read at once
 _INT64_MAX: Final = 2**63 - 1  # larger values cannot stand in a condition
 
@@ -114,6 +119,8 @@ class _Grouping:
     def run(self) -> dict[GroupId, list[_Member]]:
         """The members of each group, best first."""
         count = min(self._limit * self._size, ROWS_MAX)
+        if self._request.prefetches and not self._ranked_once:
+            return self._among_prefetched()
         if self._ranked_once:
             hits = self._pipeline.rank(self._request, self._whole_ranking(count))
             return self._grouped(hits, self._limit).members
@@ -132,10 +139,22 @@ class _Grouping:
 
     @property
     def _ranked_once(self) -> bool:
-        """True where a longer ranking cannot be had, or would be another one."""
+        """True where a longer ranking would be another one."""
         query = self._request.query
         diverse = isinstance(query, NearestQuery) and query.mmr is not None
-        return bool(self._request.prefetches) or diverse or isinstance(query, SampleQuery)
+        return diverse or isinstance(query, SampleQuery)
+
+    def _among_prefetched(self) -> dict[GroupId, list[_Member]]:
+        """The members of groups of all that the prefetches find, which are widened until it is enough."""
+        request, before = self._request, -1
+        for _ in range(_WIDENINGS_MAX + 1):
+            hits = self._pipeline.rank(request, ROWS_MAX)
+            groups = self._grouped(hits, self._limit)
+            if len(hits) == before or (groups.chosen and not groups.unfilled()):
+                break
+            before = len(hits)
+            request = _widened(request)
+        return groups.members
 
     def _whole_ranking(self, count: int) -> int:
         diverse = isinstance(self._request.query, NearestQuery) and not self._request.prefetches
@@ -190,6 +209,18 @@ class _Grouping:
         for num in unread:
             text = payloads.get(num)
             self._values[num] = _group_ids(self._read(orjson.loads(text))) if text else []
+
+
+def _widened(stage: Stage) -> Stage:
+    """The stage with larger limits of its prefetches, at every depth."""
+    prefetches = [
+        msgspec.structs.replace(
+            _widened(prefetch),
+            limit=min((LIMIT_DEFAULT if prefetch.limit is None else prefetch.limit) * _GROWTH, ROWS_MAX),
+        )
+        for prefetch in stage.prefetches
+    ]
+    return msgspec.structs.replace(stage, prefetch=prefetches) if prefetches else stage
 
 
 class _Lookup:
