@@ -45,14 +45,15 @@ def build(work: Path, output: Path, layout: str) -> Path:
     python = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
         venv.create(environment, with_pip=True)
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*install, "-c", ROOT / "constraints.txt", PYINSTALLER, ROOT])
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*install, "-c", str(ROOT / "constraints.txt"), PYINSTALLER, str(ROOT)])
     # The version has not changed since the last build in this folder, the code may have.
-    _run([*install, "--no-deps", "--force-reinstall", ROOT])
+    _run([*install, "--no-deps", "--force-reinstall", str(ROOT)])
     _run(
         [
-            *(python, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN"),
-            *("--distpath", output, "--workpath", work / "pyinstaller", ROOT / "packaging" / "vdb.spec"),
+            *(str(python), "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN"),
+            *("--distpath", str(output), "--workpath", str(work / "pyinstaller")),
+            str(ROOT / "packaging" / "vdb.spec"),
         ],
         VDB_LAYOUT=layout,
     )
@@ -60,7 +61,7 @@ def build(work: Path, output: Path, layout: str) -> Path:
     return output / name if layout == "file" else output / "vdb" / name
 
 
-def _run(command: list[str | Path], **environment: str) -> None:
+def _run(command: list[str], **environment: str) -> None:
     # Elsewhere than in the checkout, whose `vdb` would be found before the installed one.
     subprocess.run(command, check=True, env={**os.environ, **environment}, cwd=tempfile.gettempdir())
 

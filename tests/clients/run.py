@@ -65,11 +65,11 @@ def use(name: str, url: str, environments: Path) -> None:
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
         venv.create(folder, with_pip=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", name]
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", name]
         subprocess.run(install, check=True, timeout=INSTALL_S)
     # Nothing here may phone home, and a proxy would not find the server.
     environment = {**os.environ, "NO_PROXY": "*", "HAYSTACK_TELEMETRY_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
-    command = [python, "-m", f"tests.clients.{CLIENTS[name]}", url]
+    command = [str(python), "-m", f"tests.clients.{CLIENTS[name]}", url]
     subprocess.run(command, check=True, cwd=ROOT, env=environment, timeout=USE_S)
 
 
@@ -79,7 +79,7 @@ def _use_node(folder: Path, url: str) -> None:
         raise FileNotFoundError("node and npm are not on the PATH")
     if not (folder / "node_modules").exists():
         folder.mkdir(parents=True)
-        install = [npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "--silent", JS]
+        install = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--silent", JS]
         subprocess.run(install, check=True, timeout=INSTALL_S)
     # Node looks for packages beside the script, not in the working folder.
     script = folder / f"{CLIENTS[JS]}.mjs"
