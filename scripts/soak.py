@@ -27,6 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +83,9 @@ class Client:
     def __init__(self, url: str) -> None:
         self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=120)
 
+    def close(self) -> None:
+        self._connection.close()
+
     def call(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         self._connection.request(method, path, data, {"content-type": "application/json"})
@@ -116,7 +120,7 @@ class Soak:
         self._server.call("PUT", f"{PATH}/index?wait=true", {"field_name": "third", "field_schema": "integer"})
         started = time.monotonic()
         self._until = started + self._seconds
-        tasks = [lambda n=n: self._write(n) for n in range(2)] + [lambda n=n: self._read(n) for n in range(2)]
+        tasks = [partial(task, number) for task in (self._write, self._read) for number in range(2)]
         threads = [threading.Thread(target=self._guarded, args=(task,)) for task in [*tasks, self._snapshot]]
         for thread in threads:
             thread.start()
@@ -126,18 +130,21 @@ class Soak:
         quiet_s = self._server.wait_until_green(COLLECTION)
         return self._figures(quiet_s)
 
-    def _guarded(self, task: Callable[[], None]) -> None:
+    def _guarded(self, task: Callable[[Client], None]) -> None:
+        client = Client(self._server.url)
         try:
-            task()
+            task(client)
         except Exception as error:
             self._failures.append(f"{type(error).__name__}: {error}")
+        finally:
+            client.close()
 
     def _going_on(self) -> bool:
         return time.monotonic() < self._until and not self._failures
 
-    def _write(self, number: int) -> None:
+    def _write(self, number: int, client: Client) -> None:
         """Each writer has ids of its own, and knows which of its points live."""
-        client, numbers, living = Client(self._server.url), random.Random(f"{self._seed} {number}"), self.living[number]
+        numbers, living = random.Random(f"{self._seed} {number}"), self.living[number]
         while self._going_on():
             ids = [number * IDS + numbers.randrange(IDS) for _ in range(BATCH)]
             kind = numbers.random()
@@ -155,13 +162,13 @@ class Soak:
             elif kind < 0.8:
                 client.call("POST", f"{PATH}/points/delete?wait=true", {"points": ids})
                 living.difference_update(ids)
-            else:
-                body = {"payload": {"seen": numbers.random()}, "points": [i for i in ids if i in living]}
+            elif there := [point_id for point_id in ids if point_id in living]:
+                body = {"payload": {"seen": numbers.random()}, "points": there}
                 client.call("POST", f"{PATH}/points/payload?wait=true", body)
             self.counts["writes"] += 1
 
-    def _read(self, number: int) -> None:
-        client, numbers = Client(self._server.url), random.Random(f"{self._seed} reader {number}")
+    def _read(self, number: int, client: Client) -> None:
+        numbers = random.Random(f"{self._seed} reader {number}")
         third = {"must": [{"key": "third", "match": {"value": 1}}]}
         while self._going_on():
             vector = [numbers.uniform(-1, 1) for _ in range(DIM)]
@@ -171,8 +178,7 @@ class Soak:
             client.call("POST", f"{PATH}/points/count", {"filter": third})
             self.counts["reads"] += 4
 
-    def _snapshot(self) -> None:
-        client = Client(self._server.url)
+    def _snapshot(self, client: Client) -> None:
         while self._going_on():
             made = client.call("POST", f"{PATH}/snapshots")
             client.call("DELETE", f"{PATH}/snapshots/{made['name']}")
