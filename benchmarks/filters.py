@@ -134,7 +134,9 @@ class Filters:
         scrolled_s = time.perf_counter() - started
         assert count == len(self.bench.data.vectors)
         condition = next(iter(self.filters.values()))
-        keyword = next(field for field, kind in self.fields.items() if kind == "keyword")
+        payloads = self.bench.data.payloads or ()
+        texts = [field for field, kind in self.fields.items() if kind == "keyword"]
+        keyword = min(texts, key=lambda field: abs(len({payload[field] for payload in payloads}) - 50))
         facet = f"/collections/{COLLECTION}/facet"
         counting = [http_request("POST", f"{PATH}/count", json.dumps({"filter": condition}).encode())]
         faceting = [http_request("POST", facet, json.dumps({"key": keyword, "limit": 100}).encode())]

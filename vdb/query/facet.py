@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from heapq import nsmallest
 from typing import Final
 
 import orjson
@@ -28,8 +29,8 @@ def facet(view: View, connection: sqlite3.Connection, request: FacetRequest, dea
         hint = view.being_built(path) or "Please create one of keyword, integer, uuid or bool to facet on this field."
         raise BadRequest(f"No appropriate index for faceting: `{request.key}`. {hint}")
     limit = LIMIT_DEFAULT if request.limit is None else request.limit
-    ranked = sorted(((value, count) for value, count in counts.items() if count), key=_rank)
-    hits = [{"value": value, "count": count} for value, count in ranked[:limit]]
+    ranked = nsmallest(limit, ((value, count) for value, count in counts.items() if count), key=_rank)
+    hits = [{"value": value, "count": count} for value, count in ranked]
     return orjson.dumps({"hits": hits}).decode()
 
 
