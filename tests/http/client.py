@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import httpx
@@ -13,6 +14,7 @@ from tests.contract import check_response
 
 TIMEOUT_S: Final = 60.0
 
+Create = Callable[..., "Collection"]  # a name where one is wanted, and the configuration
 Body = dict[str, Any] | list[Any] | bytes | Iterable[bytes]
 
 
@@ -22,6 +24,7 @@ class Client:
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S)
         self.url = url
+        self._numbers = itertools.count()
         self.document: dict[str, Any] = self._http.get("/openapi.json").json()
 
     def close(self) -> None:
@@ -54,6 +57,19 @@ class Client:
         assert answer.keys() == {"status", "time"}
         message: str = answer["status"]["error"]
         return message
+
+    @contextlib.contextmanager
+    def making(self) -> Iterator[Create]:
+        """Makes collections, with names of their own where none is given, and removes them at the end of the block."""
+        made: list[Collection] = []
+
+        def create(name: str | None = None, **config: Any) -> Collection:
+            made.append(self.create(name or f"c{next(self._numbers)}", **config))
+            return made[-1]
+
+        yield create
+        for collection in made:
+            self.result("DELETE", collection.path)
 
     def create(self, name: str, **config: Any) -> Collection:
         """A new collection; without a configuration one of four-dimensional unnamed vectors, compared by Dot."""

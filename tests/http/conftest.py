@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from tests.http.client import Client, Collection
+from tests.http.client import Client, Collection, Create
 from tests.http.running_server import serving
-
-Create = Callable[..., Collection]
 
 
 @pytest.fixture(scope="session")
@@ -22,23 +18,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         client.close()
 
 
-@pytest.fixture(scope="session")
-def _numbers() -> Iterator[int]:
-    return itertools.count()
-
-
 @pytest.fixture
-def create(client: Client, _numbers: Iterator[int]) -> Iterator[Create]:
-    """Makes collections with names of their own, and removes them after the test."""
-    made: list[Collection] = []
-
-    def create(name: str | None = None, **config: Any) -> Collection:
-        made.append(client.create(name or f"c{next(_numbers)}", **config))
-        return made[-1]
-
-    yield create
-    for collection in made:
-        client.result("DELETE", collection.path)
+def create(client: Client) -> Iterator[Create]:
+    with client.making() as create:
+        yield create
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import UNNAMED_4, Client, Collection
-from tests.http.conftest import Create
+from tests.http.client import UNNAMED_4, Client, Collection, Create
 
 
 def creates(collection: str, alias: str) -> dict[str, Any]:

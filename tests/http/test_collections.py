@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import UNNAMED_4, Client, Collection
-from tests.http.conftest import Create
+from tests.http.client import UNNAMED_4, Client, Collection, Create
 
 DOT_4: dict[str, Any] = {"size": 4, "distance": "Dot"}
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import Collection
-from tests.http.conftest import Create
+from tests.http.client import Collection, Create
 
 KINDS = {"color": "keyword", "size": "integer", "sold": "bool", "owner": "uuid", "text": "text", "price": "float"}
 OWNER = "550e8400-e29b-41d4-a716-446655440000"

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.filters.filter_worlds import POINT_IDS, any_filters, payloads
-from tests.http.client import Client, Collection
-from tests.http.conftest import Create
+from tests.http.client import Client, Collection, Create
 from tests.http.running_server import until
 
 NAMED = {"vectors": {"other": {"size": 1, "distance": "Dot"}}}

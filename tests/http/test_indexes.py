@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import UNNAMED_4, Client, Collection
-from tests.http.conftest import Create
+from tests.http.client import UNNAMED_4, Client, Collection, Create
 from tests.http.running_server import serving, until
 
 VALUES: dict[str, list[Any]] = {

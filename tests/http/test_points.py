@@ -7,8 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.http.client import Collection
-from tests.http.conftest import Create
+from tests.http.client import Collection, Create
 
 UUID_TEXT = "550e8400-e29b-41d4-a716-446655440000"
 

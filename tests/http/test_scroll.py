@@ -8,8 +8,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from tests.http.client import Collection
-from tests.http.conftest import Create
+from tests.http.client import Collection, Create
 
 NUMBERS = [0, 1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 10**19 - 1, 10**19, 2**64 - 1]
 UUIDS = [str(UUID(int=number)) for number in (0, 1, 2**64, 2**127, 2**128 - 1)]

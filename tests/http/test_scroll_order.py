@@ -8,8 +8,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from tests.http.client import Collection
-from tests.http.conftest import Create
+from tests.http.client import Collection, Create
 
 IDS: list[Any] = [*range(40), 2**63 - 1, 2**63, 2**64 - 1, *(str(UUID(int=number * 2**100)) for number in range(20))]
 

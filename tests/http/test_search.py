@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from tests.http import brute_force
-from tests.http.client import Collection
-from tests.http.conftest import Create
+from tests.http.client import Collection, Create
 from tests.http.running_server import until
 
 DIM = 12

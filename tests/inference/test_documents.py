@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from tests.http.client import Client, Collection
-from tests.http.conftest import Create
+from tests.http.client import Client, Collection, Create
 from tests.inference.conftest import BM25, document
 from vdb.inference.bm25 import Bm25Embedder, dimension
 from vdb.model.sparse import SparseVector

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.http.client import Client, Collection
+from tests.http.client import Client, Create
 from tests.http.running_server import RunningServer, serving, until
 
-Create = Callable[..., Collection]
 Line = dict[str, Any]
 
 SETTINGS = {
@@ -36,23 +34,10 @@ def client(server: RunningServer) -> Iterator[Client]:
     client.close()
 
 
-@pytest.fixture(scope="session")
-def _numbers() -> Iterator[int]:
-    return itertools.count()
-
-
 @pytest.fixture
-def create(client: Client, _numbers: Iterator[int]) -> Iterator[Create]:
-    """Makes collections with names of their own, and removes them after the test."""
-    made: list[Collection] = []
-
-    def create(name: str | None = None, **config: Any) -> Collection:
-        made.append(client.create(name or f"o{next(_numbers)}", **config))
-        return made[-1]
-
-    yield create
-    for collection in made:
-        client.result("DELETE", collection.path)
+def create(client: Client) -> Iterator[Create]:
+    with client.making() as create:
+        yield create
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.http.client import Client
-from tests.observability.conftest import Create
+from tests.http.client import Client, Create
 from vdb.api.app import all_routes
 from vdb.model.params import ReadParams, WriteParams
 

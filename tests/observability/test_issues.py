@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import Client
-from tests.observability.conftest import Create
+from tests.http.client import Client, Create
 
 
 def issues(client: Client, collection: str) -> list[dict[str, Any]]:

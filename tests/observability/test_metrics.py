@@ -9,9 +9,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.http.client import Client
+from tests.http.client import Client, Create
 from tests.http.running_server import RunningServer, serving
-from tests.observability.conftest import Create
 
 QUERY = "/collections/{collection_name}/points/query"
 

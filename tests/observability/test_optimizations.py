@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import Client, Collection
+from tests.http.client import Client, Collection, Create
 from tests.http.running_server import until
-from tests.observability.conftest import Create
 
 DIM = 32
 

@@ -13,9 +13,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.http.client import Client
+from tests.http.client import Client, Create
 from tests.http.running_server import RunningServer, until
-from tests.observability.conftest import Create, Line
+from tests.observability.conftest import Line
 from vdb import telemetry
 from vdb.api.slow_requests import KEPT_MAX, SlowRequests
 from vdb.model.queries import QueryRequest

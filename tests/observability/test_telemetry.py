@@ -6,8 +6,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from tests.http.client import Client
-from tests.observability.conftest import Create
+from tests.http.client import Client, Create
 
 
 def telemetry(client: Client, **params: Any) -> dict[str, Any]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import pytest
 
-from tests.http.client import Client
-from tests.http.conftest import Create
+from tests.http.client import Client, Create
 from tests.http.running_server import serving
 
 
@@ -21,15 +19,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 
 @pytest.fixture
-def create(client: Client, request: pytest.FixtureRequest) -> Iterator[Create]:
-    """Makes collections with names of their own, and removes them after the test."""
-    numbers = itertools.count()
-    made = []
-
-    def create(name: str | None = None, **config: object) -> object:
-        made.append(client.create(name or f"q{next(numbers)}", **config))
-        return made[-1]
-
-    yield create  # type: ignore[misc]
-    for collection in made:
-        client.result("DELETE", collection.path)
+def create(client: Client) -> Iterator[Create]:
+    with client.making() as create:
+        yield create

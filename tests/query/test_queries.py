@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import Collection
-from tests.http.conftest import Create
+from tests.http.client import Collection, Create
 
 
 @pytest.fixture

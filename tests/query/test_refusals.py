@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.client import Client, Collection
-from tests.http.conftest import Create
+from tests.http.client import Client, Collection, Create
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from tests.http.client import Client, Collection
-from tests.http.conftest import Create
+from tests.http.client import Client, Collection, Create
 
 DIM: Final = 8
 POINTS: Final = 300

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.http.client import Collection
-from tests.http.conftest import Create
+from tests.http.client import Collection, Create
 from tests.http.running_server import until
 
 MAX_SIM = {"comparator": "max_sim"}
