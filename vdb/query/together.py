@@ -1,7 +1,8 @@
 """Queries that wait at the same time, answered together where they differ in nothing but their vector.
 
 What they share is done once: the filter, the search of a graph on several threads, the reading of rows that all of them
-are compared with, of ids and of payloads. An answer does not depend on which others were answered with it.
+are compared with, of ids and of payloads. An answer does not depend on which others were answered with it, but for
+the last digit of scores: float32 sums differ with the number of rows and queries that are multiplied at once.
 """
 
 from __future__ import annotations
