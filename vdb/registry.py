@@ -185,12 +185,9 @@ class Registry:
         validate_collection_name(name)
         async with self._lock:
             if name in self._by_name:
-                raise AlreadyExists(f"Collection `{name}` already exists!")
-            if name in self._aliases:
-                raise BadRequest(f"Can't create collection with name {name}. Alias with the same name already exists")
-            limit = self.settings.storage.max_collections
-            if limit is not None and len(self._by_name) >= limit:
-                raise BadRequest(f"Cannot create a collection: storage.max_collections allows {limit}")
+                raise _exists(name)
+            _refuse_alias(name, self._aliases)
+            self._check_room(len(self._by_name) + 1)
             folder = _new_folder_name(name)
             text = collection_config.encode(config)
             running = Running(CatalogEntry(0, name, folder, text))
@@ -302,18 +299,21 @@ class Registry:
     def _merged_aliases(self, names: Sequence[str], aliases: Mapping[str, str]) -> dict[str, str]:
         merged = {**self._aliases, **aliases}
         for name in names:
-            if name in merged:
-                raise BadRequest(f"Can't create collection with name {name}. Alias with the same name already exists")
+            _refuse_alias(name, merged)
         collections = self._by_name.keys() | set(names)
         for alias, name in aliases.items():
             if alias in collections:
-                raise AlreadyExists(f"Collection `{alias}` already exists!")
+                raise _exists(alias)
             if name not in collections:
                 raise CollectionNotFound(name)
-        limit = self.settings.storage.max_collections
-        if limit is not None and len(collections) > max(limit, len(self._by_name)):
-            raise BadRequest(f"Cannot create a collection: storage.max_collections allows {limit}")
+        self._check_room(len(collections))
         return merged
+
+    def _check_room(self, collections: int) -> None:
+        """Raises BadRequest where so many are more than are allowed, and more than there are."""
+        limit = self.settings.storage.max_collections
+        if limit is not None and collections > max(limit, len(self._by_name)):
+            raise BadRequest(f"Cannot create a collection: storage.max_collections allows {limit}")
 
     async def _retire(self, running: Running) -> None:
         """Ends a collection that another has taken the place of, once the reads that were on their way are done."""
@@ -388,7 +388,7 @@ class Registry:
                 if create.collection_name not in self._by_name:
                     raise CollectionNotFound(create.collection_name)
                 if create.alias_name in self._by_name:
-                    raise AlreadyExists(f"Collection `{create.alias_name}` already exists!")
+                    raise _exists(create.alias_name)
                 aliases[create.alias_name] = create.collection_name
             case DeleteAliasOperation(delete_alias=delete):
                 aliases.pop(delete.alias_name, None)
@@ -397,7 +397,7 @@ class Registry:
                 if rename.old_alias_name not in aliases:
                     raise NotFound(f"Alias {rename.old_alias_name} does not exists!")
                 if rename.new_alias_name in self._by_name:
-                    raise AlreadyExists(f"Collection `{rename.new_alias_name}` already exists!")
+                    raise _exists(rename.new_alias_name)
                 aliases[rename.new_alias_name] = aliases.pop(rename.old_alias_name)
 
     async def _change_catalog(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -479,6 +479,16 @@ class Registry:
                     await trio.sleep_forever()
         finally:
             running.closed.set()
+
+
+def _exists(name: str) -> AlreadyExists:
+    return AlreadyExists(f"Collection `{name}` already exists!")
+
+
+def _refuse_alias(name: str, aliases: Mapping[str, str]) -> None:
+    """Raises BadRequest for the name of a collection to be that is an alias."""
+    if name in aliases:
+        raise BadRequest(f"Can't create collection with name {name}. Alias with the same name already exists")
 
 
 def _new_folder_name(name: str) -> str:
