@@ -70,6 +70,8 @@ class CrashLoop:
             if kind == "recovery":
                 self._kill_recovery()
             elif kind == "fail point":
+                with serving(self.storage) as server:
+                    self.check(server)  # what the last round left in flight is settled before more is written
                 name = self.random.choice(list(FAIL_POINTS))
                 times = self.random.randint(1, FAIL_POINTS[name])
                 died = self.die_at(name, times)
@@ -102,7 +104,7 @@ class CrashLoop:
                 self.check(server)
 
     def die_at(self, name: FailPoint, times: int = 1, or_logs: str | None = None) -> bool:
-        """Writes until the server has come to a point ``times`` times, and died there.
+        """Writes until the server has come to a point ``times`` times, and died there; ``check`` comes before.
 
         False where it was killed by this method: it said ``or_logs``, or never came to the point.
         """

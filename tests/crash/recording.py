@@ -73,7 +73,11 @@ class Writer:
         return cls(owned, random.Random(f"{seed}/{number}"))
 
     def write_until_gone(self, url: str, on_acknowledged: Callable[[], None]) -> None:
-        """Writes until the server is gone; raises AssertionError where it answers what it should not."""
+        """Writes until the server is gone; raises AssertionError where it answers what it should not.
+
+        What was in flight before must be settled: a second request without an answer would make the record forget it.
+        """
+        assert self.pending is None, "settle() comes first"
         at = urlsplit(url)
         connection = http.client.HTTPConnection(str(at.hostname), at.port, timeout=_ANSWER_MAX_S)
         try:
