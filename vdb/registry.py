@@ -142,6 +142,7 @@ class Registry:
             trio.CapacityLimiter(performance.optimizer_cpus(cpus)),
             cpus,
         )
+        self._index_processes = trio.CapacityLimiter(performance.optimizer_cpus(cpus))
 
     def get(self, name: str) -> Collection:
         """The collection of that name or alias; raises CollectionNotFound and CollectionBroken."""
@@ -471,7 +472,9 @@ class Registry:
             folder.mkdir(exist_ok=True)
             fsync_dir(folder.parent)
             with running.scope:
-                async with open_collection(name, folder, config, self.threads, synchronous) as collection:
+                async with open_collection(
+                    name, folder, config, self.threads, synchronous, self._index_processes
+                ) as collection:
                     running.collection = collection
                     running.optimizer = Optimizer(collection, self._budget)
                     task_status.started()

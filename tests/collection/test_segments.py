@@ -15,11 +15,12 @@ import trio
 
 from tests.collection.conftest import Open, opening
 from tests.collection.operations import everything, nearest, until, update_vectors, upsert, vector
+from vdb.collection import child_process
 from vdb.collection.collection import Collection
 from vdb.collection.recovery import SEGMENTS_NAME
 from vdb.files import self_command
 from vdb.model.operations import DeletePoints, DeleteVectors
-from vdb.optimizer import process, worker
+from vdb.optimizer import worker
 from vdb.optimizer.worker import Budget, Optimizer
 
 # A graph from 1 KiB of vectors on, that is from 65 points.
@@ -214,7 +215,7 @@ async def test_folders_that_the_manifest_does_not_name_are_swept(sealed: Open, f
 async def test_a_build_that_fails_leaves_everything_and_is_tried_again(
     opened: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "self_command", lambda *_: ["false"])
+    monkeypatch.setattr(child_process, "self_command", lambda *_: ["false"])
     monkeypatch.setattr(worker, "PAUSE_FIRST_S", 0.01)
     async with opened(**INDEXED) as collection:
         await collection.write(upsert(*range(COUNT)))
@@ -222,7 +223,7 @@ async def test_a_build_that_fails_leaves_everything_and_is_tried_again(
             await until(lambda: optimizer.error is not None)
             assert "the builder exited with 1" in str(optimizer.error)
             assert set(await nearest(collection, vector(1))) == set(range(COUNT))
-            monkeypatch.setattr(process, "self_command", self_command)
+            monkeypatch.setattr(child_process, "self_command", self_command)
             await settled(collection, optimizer)
             assert optimizer.error is None
         assert sealed_rows(collection) == COUNT

@@ -20,6 +20,7 @@ from tests.model_run.points import Json, Points
 from tests.model_run.reading import Reading
 from tests.model_run.worlds import DENSE, MULTI, SPARSE, Steps, config_of, ids_of, selected
 from vdb.api import writes
+from vdb.collection.child_process import BuildFailed
 from vdb.collection.collection import Collection, open_collection
 from vdb.collection.messages import Write
 from vdb.collection.threads import WorkerThreads
@@ -32,7 +33,6 @@ from vdb.model.field_index import CreateFieldIndex
 from vdb.model.points import UpdateOperation
 from vdb.model.vector_params import VectorNameConfig
 from vdb.optimizer.policy import Plan
-from vdb.optimizer.process import BuildFailed
 from vdb.optimizer.worker import Budget, Optimizer
 from vdb.segment.builder import Job, build
 

@@ -16,13 +16,13 @@ import trio_asyncio  # type: ignore[import-untyped]
 from tests.collection.conftest import config_of, opening
 from tests.collection.operations import SIZE, until
 from tests.optimizer.test_policy import in_memory
+from vdb.collection import child_process
+from vdb.collection.child_process import BuildFailed
 from vdb.collection.collection import Collection
 from vdb.collection.state import SlotView
 from vdb.config import Settings, StorageSettings
 from vdb.model.operations import Upsert, VectorColumn
-from vdb.optimizer import process
 from vdb.optimizer.policy import Plan
-from vdb.optimizer.process import BuildFailed
 from vdb.optimizer.worker import PAUSE_FIRST_S, PAUSE_MAX_S, Budget, Optimizer
 from vdb.query.view import View
 from vdb.registry import open_registry
@@ -107,7 +107,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = tmp_path / "builders"
     folder.mkdir()
     program = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(600)"
-    monkeypatch.setattr(process, "self_command", lambda *_: [sys.executable, "-c", program, str(folder)])
+    monkeypatch.setattr(child_process, "self_command", lambda *_: [sys.executable, "-c", program, str(folder)])
     return folder
 
 

@@ -1,7 +1,7 @@
 """The command line. Errors are one line on stderr: exit code 1, or 2 where the command line itself is wrong.
 
 Every command is a module of its own that is imported when it is asked for, and imports what takes long when it runs:
-``vdb build-segment`` starts for every segment, and completion for every press of a key.
+the builders start for every segment and index, and completion for every press of a key.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def _load(name: str) -> click.Command | None:
         case "completion":
             from vdb.cli.completion import completion as command
         case "build-segment":
-            from vdb.cli.segment import build_segment as command
+            from vdb.cli.builders import build_segment as command
+        case "build-index":
+            from vdb.cli.builders import build_index as command
         case _:
             return None
     return command

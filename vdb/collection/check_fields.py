@@ -57,7 +57,7 @@ def verify_indexes(
         if schema is None:
             continue
         try:
-            index, index_seq = stored.index(file, stored.path, schema, seq)
+            index, index_seq = stored.index(stored.path, schema, seq)
         except Outdated:
             continue  # a start makes it anew
         except (Unusable, ValueError, KeyError, msgspec.MsgspecError) as error:

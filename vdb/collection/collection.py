@@ -133,15 +133,22 @@ class Collection:
 
 @asynccontextmanager
 async def open_collection(
-    name: str, folder: Path, config: CollectionConfig, threads: WorkerThreads, synchronous: Synchronous
+    name: str,
+    folder: Path,
+    config: CollectionConfig,
+    threads: WorkerThreads,
+    synchronous: Synchronous,
+    processes: trio.CapacityLimiter | None = None,
 ) -> AsyncIterator[Collection]:
     """Recovers the collection and runs its actor until the block ends; what was accepted by then is finished.
 
+    ``processes`` limits how many field indexes are built at once, those of other collections among them.
     Raises Corrupt where its database is damaged.
     """
-    writer = Writer(folder / DATABASE_NAME, synchronous)
+    database = folder / DATABASE_NAME
+    writer = Writer(database, synchronous)
     await writer.open()
-    readers = Readers(folder / DATABASE_NAME)
+    readers = Readers(database)
     try:
         recovered = await writer.run(lambda connection: recover(connection, name, folder, config))
 
@@ -155,12 +162,14 @@ async def open_collection(
         collection = Collection(name, folder, actor, threads, readers, recovered)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(actor.run)
-            keeper = FieldKeeper(actor, readers, folder / FIELDS_NAME, recovered.reread)
+            keeper = FieldKeeper(
+                actor, readers, database, folder / FIELDS_NAME, recovered.reread, processes or trio.CapacityLimiter(1)
+            )
             nursery.start_soon(keeper.run)
             verifier = SegmentVerifier(actor, recovered.verified)
             nursery.start_soon(verifier.run)
             collection.damaged = verifier.damaged
-            nursery.start_soon(Flusher(actor, readers, folder / DATABASE_NAME).run)
+            nursery.start_soon(Flusher(actor, readers, database).run)
             try:
                 yield collection
             finally:

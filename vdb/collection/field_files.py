@@ -74,8 +74,13 @@ class Outdated(Unusable):
     """It was right, and another version of vdb or another schema asks for another content."""
 
 
-def write_index(folder: Path, path: str, snapshot: FieldSnapshot, seq: int) -> None:
-    """Writes the file of one index, durably; raises OSError. Takes a while: for threads."""
+def index_file(folder: Path, path: str) -> Path:
+    """Where the index of a path is kept."""
+    return folder / f"{xxhash.xxh3_128_hexdigest(path.encode())}{SUFFIX}"
+
+
+def write_index(file: Path, path: str, snapshot: FieldSnapshot, seq: int) -> None:
+    """Writes one index, durably; raises OSError. Takes a while: for threads."""
     blocks = snapshot.dump()
     header = Header(
         format=FORMAT_VERSION,
@@ -90,8 +95,8 @@ def write_index(folder: Path, path: str, snapshot: FieldSnapshot, seq: int) -> N
     digest = xxhash.xxh3_128()
     for part in parts:
         digest.update(part)
-    folder.mkdir(exist_ok=True)
-    write_atomically(folder / _name(path), *parts, digest.digest())
+    file.parent.mkdir(exist_ok=True)
+    write_atomically(file, *parts, digest.digest())
 
 
 def read_indexes(
@@ -110,9 +115,9 @@ def read_indexes(
     remove_indexes(folder, keep=schemas)
     found: dict[str, tuple[FieldIndex, int]] = {}
     for path, schema in schemas.items():
-        file = folder / _name(path)
+        file = index_file(folder, path)
         try:
-            found[path] = _read(file, path, schema, seq)
+            found[path] = StoredIndex(file).index(path, schema, seq)
         except FileNotFoundError:
             continue
         except (Unusable, OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
@@ -135,9 +140,9 @@ def read_indexes(
 
 def remove_indexes(folder: Path, keep: Iterable[str] = ()) -> None:
     """Removes every file but those of the paths in ``keep``; one that cannot be removed does no harm."""
-    kept = {_name(path) for path in keep}
+    kept = {index_file(folder, path) for path in keep}
     for file in folder.iterdir() if folder.is_dir() else ():
-        if file.name not in kept:
+        if file not in kept:
             with suppress(OSError):
                 file.unlink()
 
@@ -162,12 +167,12 @@ class StoredIndex:
     def path(self) -> str:
         return self._header.path
 
-    def index(self, file: Path, path: str, schema: PayloadFieldSchema, seq: int) -> tuple[FieldIndex, int]:
+    def index(self, path: str, schema: PayloadFieldSchema, seq: int) -> tuple[FieldIndex, int]:
         """The index and the seq that it was taken at; raises Unusable, and what decoding raises."""
         header = self._header
         if (header.format, header.recipe) != (FORMAT_VERSION, recipe(schema)):
             raise Outdated(f"it was written in format {header.format} by {header.recipe}")
-        if (header.path, header.schema) != (path, encode_schema(schema)) or file.name != _name(path):
+        if (header.path, header.schema) != (path, encode_schema(schema)):
             raise Outdated(f"it indexes {header.path} as {header.schema}")
         if header.seq > seq:
             raise Unusable(f"it knows operation {header.seq}, and the log ends with {seq}")
@@ -181,11 +186,6 @@ class StoredIndex:
         return index, header.seq
 
 
-def _read(file: Path, path: str, schema: PayloadFieldSchema, seq: int) -> tuple[FieldIndex, int]:
-    """The index and the seq that it was taken at; raises Unusable, OSError, and what decoding raises."""
-    return StoredIndex(file).index(file, path, schema, seq)
-
-
 def bring_up(connection: sqlite3.Connection, index: FieldIndex, changed: list[int], all_points: BitMap) -> None:
     """Reads the payloads of ``changed`` points again, and leaves out points that are gone."""
     for start in range(0, len(changed), _READ_POINTS):
@@ -193,7 +193,3 @@ def bring_up(connection: sqlite3.Connection, index: FieldIndex, changed: list[in
         stored = points.read_payloads(connection, nums)
         index.apply((num, index.values_in(orjson.loads(stored[num])) if num in stored else None) for num in nums)
     index.apply((num, None) for num in index.snapshot().presence.present - all_points)
-
-
-def _name(path: str) -> str:
-    return xxhash.xxh3_128_hexdigest(path.encode()) + SUFFIX

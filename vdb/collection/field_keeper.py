@@ -1,10 +1,10 @@
-"""Builds field indexes, tidies them and keeps their files near to them, in a thread, while the actor goes on.
+"""Has field indexes built, tidies them and keeps their files near to them, while the actor goes on.
 
-A new index is read from the payloads page by page, each page a statement of its own, so that no read transaction stands
-in the way of checkpoints. What changes meanwhile the actor notes, and reads again when it adopts the index.
+A new index is made by a child process, which writes its file; that of a small collection in a thread. What changes
+meanwhile the actor notes, and reads again when it adopts the index.
 
-Files are written after a build, once enough points changed, and when the collection closes. They are caches: one that
-cannot be written is named in the log, and the next start reads payloads instead.
+Files are written again once enough points changed, and when the collection closes. They are caches: one that cannot be
+written is named in the log, and the next start reads payloads instead.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import orjson
+import msgspec
 import trio
 
+from vdb.collection import field_builder
 from vdb.collection.actor import Actor
-from vdb.collection.field_files import remove_indexes, write_index
+from vdb.collection.child_process import BuildFailed, build_index
+from vdb.collection.field_builder import FieldJob
+from vdb.collection.field_files import StoredIndex, Unusable, index_file, remove_indexes, write_index
 from vdb.errors import CollectionBroken, Corrupt, OutcomeUnknown, TryLater
-from vdb.model.field_index import PayloadFieldSchema
-from vdb.segment.fields.build import new_index
-from vdb.segment.fields.index import Change, FieldIndex, FieldSnapshot
-from vdb.storage.points import read_payload_page
+from vdb.model.field_index import PayloadFieldSchema, encode_schema
+from vdb.segment.fields.index import FieldIndex, FieldSnapshot
 from vdb.storage.sqlite import Readers
 
 logger = logging.getLogger(__name__)
@@ -35,18 +36,34 @@ _BEHIND_POINTS_AT_END: Final = 1_000
 # While points stream in, of all time so much at most goes into writing files.
 _WRITING_SHARE: Final = 0.05
 _END_S: Final = 2.0  # a collection that closes begins no file after this: somebody waits for the process to end
-_PAGE_POINTS: Final = 1_000
-_RETRY_S: Final = 5.0  # after the disk failed, or a page of the database turned out to be damaged
+# Starting a child takes some tenths of a second: so many points are indexed in less.
+IN_THREAD_POINTS_MAX: Final = 2_000
+_RETRY_S: Final = 5.0  # after a child or the disk failed, or a page of the database turned out to be damaged
+_JOB_NAME: Final = ".building.job"
+_OUTPUT_NAME: Final = ".building"  # where a child puts the index until it answers
 
 
 class FieldKeeper:
     """``run`` is a task of the collection; ``close`` comes after the actor's last write, and ends it."""
 
-    def __init__(self, actor: Actor, readers: Readers, folder: Path, reread: Mapping[str, int]) -> None:
-        """``reread``: how many points behind the files of indexes are that were read at the start, by path."""
+    def __init__(
+        self,
+        actor: Actor,
+        readers: Readers,
+        database: Path,
+        folder: Path,
+        reread: Mapping[str, int],
+        processes: trio.CapacityLimiter,
+    ) -> None:
+        """``reread``: how many points behind the files of indexes are that were read at the start, by path.
+
+        ``processes`` limits the children of all collections.
+        """
         self._actor = actor
         self._readers = readers
+        self._database = database
         self._folder = folder
+        self._processes = processes
         self._limiter = trio.CapacityLimiter(1)  # one build, compaction or file at a time
         # By path, the schema that its file has, and the actor's count of changes when that was written.
         self._files: dict[str, tuple[PayloadFieldSchema, int]] = {
@@ -62,7 +79,7 @@ class FieldKeeper:
                 while True:
                     try:
                         await self._step()
-                    except (TryLater, OutcomeUnknown, Corrupt) as error:
+                    except (TryLater, OutcomeUnknown, Corrupt, BuildFailed, Unusable, OSError) as error:
                         logger.warning("collection %s: an index waits: %s", self._actor.name, error)
                         await trio.sleep(_RETRY_S)
             except CollectionBroken:
@@ -83,11 +100,10 @@ class FieldKeeper:
         actor, published = self._actor, self._actor.published
         if actor.view.building:
             path, schema = next(iter(actor.view.building.items()))
-            index = await trio.to_thread.run_sync(
-                partial(_build, self._readers, path, schema), limiter=self._limiter, abandon_on_cancel=True
-            )
-            if await actor.adopt_index(path, index):
-                logger.info("collection %s: indexed %s (%d points)", actor.name, path, index.snapshot().points())
+            if actor.view.points_count > IN_THREAD_POINTS_MAX:
+                await self._build_in_process(path, schema)
+            else:
+                await self._build_in_thread(path, schema)
         elif actor.compactions:
             key, job = actor.compactions.popitem()
             await trio.to_thread.run_sync(job.run, limiter=self._limiter)
@@ -96,6 +112,41 @@ class FieldKeeper:
             await self._remove_files()
         else:
             await self._write_or_wait(published)
+
+    async def _build_in_thread(self, path: str, schema: PayloadFieldSchema) -> None:
+        work = partial(field_builder.build, self._readers, path, schema, trio.from_thread.check_cancelled)
+        await self._adopt(path, await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True))
+
+    async def _build_in_process(self, path: str, schema: PayloadFieldSchema) -> None:
+        """Raises BuildFailed, OSError, and Unusable for a file that is not what was asked for."""
+        job_file, output = self._folder / _JOB_NAME, self._folder / _OUTPUT_NAME
+
+        def prepare(job: FieldJob) -> None:
+            self._folder.mkdir(exist_ok=True)
+            output.unlink(missing_ok=True)
+            job_file.write_bytes(msgspec.json.encode(job))
+
+        def read() -> FieldIndex:
+            job_file.unlink(missing_ok=True)
+            index, _ = StoredIndex(output).index(path, schema, seq)
+            return index
+
+        async with self._processes:
+            seq, written_at = self._actor.view.seq, self._actor.points_applied
+            job = FieldJob(str(self._database), str(output), path, encode_schema(schema), seq)
+            await trio.to_thread.run_sync(prepare, job, limiter=self._limiter)
+            await build_index(job_file)
+            index = await trio.to_thread.run_sync(read, limiter=self._limiter)
+        if await self._adopt(path, index):
+            await trio.to_thread.run_sync(output.replace, index_file(self._folder, path), limiter=self._limiter)
+            self._files[path] = schema, written_at
+
+    async def _adopt(self, path: str, index: FieldIndex) -> bool:
+        """False where nobody wants it any more."""
+        wanted = await self._actor.adopt_index(path, index)
+        if wanted:
+            logger.info("collection %s: indexed %s (%d points)", self._actor.name, path, index.snapshot().points())
+        return wanted
 
     async def _write_or_wait(self, published: trio.Event) -> None:
         """Writes the file of one index that is far behind and whose turn has come, or waits for either."""
@@ -121,7 +172,7 @@ class FieldKeeper:
     async def _write(self, path: str, snapshot: FieldSnapshot) -> None:
         seq, written_at = self._actor.view.seq, self._actor.points_applied
         try:
-            work = partial(write_index, self._folder, path, snapshot, seq)
+            work = partial(write_index, index_file(self._folder, path), path, snapshot, seq)
             await trio.to_thread.run_sync(work, limiter=self._limiter)
         except OSError as error:
             logger.warning("collection %s: the index of %s was not written: %s", self._actor.name, path, error)
@@ -133,25 +184,6 @@ class FieldKeeper:
         kept = set(self._actor.view.fields)
         await trio.to_thread.run_sync(partial(remove_indexes, self._folder, kept), limiter=self._limiter)
         self._files = {path: known for path, known in self._files.items() if path in kept}
-
-
-def _build(readers: Readers, path: str, schema: PayloadFieldSchema) -> FieldIndex:
-    index = new_index(path, schema)
-    changes: list[Change] = []
-    after = -1
-    while page := _read_values(readers, after, index):
-        trio.from_thread.check_cancelled()
-        after = page[-1][0]
-        changes.extend(page)
-    index.apply(changes)
-    return index
-
-
-def _read_values(readers: Readers, after: int, index: FieldIndex) -> list[tuple[int, list[Any]]]:
-    """A page; between pages the connection is free, so that the log of SQLite can be emptied."""
-    with readers.borrow() as connection:
-        page = read_payload_page(connection, after, _PAGE_POINTS)
-    return [(num, index.values_in(orjson.loads(text))) for num, text in page]
 
 
 async def built(actor: Actor, path: str) -> None:

@@ -22,6 +22,7 @@ from uuid import uuid4
 
 import trio
 
+from vdb.collection.child_process import Builder, BuildFailed, build_segment
 from vdb.collection.collection import Collection
 from vdb.collection.state import SlotView
 from vdb.errors import CollectionBroken, Corrupt, OutcomeUnknown, TryLater
@@ -29,7 +30,6 @@ from vdb.files import fsync_dir
 from vdb.optimizer.history import Build, History
 from vdb.optimizer.job import prepare
 from vdb.optimizer.policy import Limits, Plan, plan
-from vdb.optimizer.process import Builder, BuildFailed, build_in_process
 from vdb.segment.manifest import MANIFEST_NAME
 from vdb.segment.sealed import SealedSegment, open_segment
 
@@ -53,7 +53,7 @@ class Budget:
 class Optimizer:
     """Owned by the collection's nursery. ``running`` and ``error`` are for collection info."""
 
-    def __init__(self, collection: Collection, budget: Budget, builder: Builder = build_in_process) -> None:
+    def __init__(self, collection: Collection, budget: Budget, builder: Builder = build_segment) -> None:
         self._collection = collection
         self._budget = budget
         self._builder = builder

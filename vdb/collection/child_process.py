@@ -1,4 +1,4 @@
-"""The builder's process: started, waited for, and ended when nobody waits any more."""
+"""Builders' processes: started, waited for, and ended when nobody waits any more."""
 
 from __future__ import annotations
 
@@ -21,15 +21,25 @@ class BuildFailed(Exception):
     """The builder ended with an error."""
 
 
-async def build_in_process(job: Path) -> None:
-    """Runs ``vdb build-segment``; cancelling this ends the child, and returns when it is gone.
+async def build_segment(job: Path) -> None:
+    """Runs ``vdb build-segment``."""
+    await _run("build-segment", job)
+
+
+async def build_index(job: Path) -> None:
+    """Runs ``vdb build-index``."""
+    await _run("build-index", job)
+
+
+async def _run(command: str, job: Path) -> None:
+    """Cancelling this ends the child, and returns when it is gone.
 
     A server that is killed cannot end its child: the pipe that the child reads from breaks then, and it leaves.
     """
     child_end, our_end = os.pipe()
     try:
         result = await trio.run_process(
-            self_command("build-segment", str(job)), stdin=child_end, capture_stderr=True, check=False
+            self_command(command, str(job)), stdin=child_end, capture_stderr=True, check=False
         )
     finally:
         os.close(child_end)
