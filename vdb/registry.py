@@ -11,25 +11,21 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
-from uuid import uuid4
+from typing import Final
 
 import trio
 
-from vdb.collection.collection import Collection, open_collection
+from vdb.collection.collection import Collection
 from vdb.collection.commit import utc_now
 from vdb.collection.copy import copy_points
 from vdb.collection.drainable_threads import DrainableThreads
 from vdb.collection.field_keeper import built
-from vdb.collection.recovery import DATABASE_NAME
 from vdb.config import Settings
 from vdb.errors import (
     AlreadyExists,
@@ -39,12 +35,11 @@ from vdb.errors import (
     CollectionNotFound,
     Corrupt,
     NotFound,
-    OutcomeUnknown,
     TryLater,
     VdbError,
 )
 from vdb.fail_points import fail_point
-from vdb.files import fsync_dir, resource
+from vdb.hosting import Host, Running, new_folder_name
 from vdb.model import collection_config
 from vdb.model.collection_config import CollectionConfig, UpdateCollection
 from vdb.model.collection_results import (
@@ -55,34 +50,16 @@ from vdb.model.collection_results import (
 )
 from vdb.model.names import validate_collection_name
 from vdb.model.vector_params import VectorNameConfig
-from vdb.optimizer.worker import Budget, Optimizer
 from vdb.storage import catalog
 from vdb.storage.backup import pin
 from vdb.storage.catalog import CatalogEntry
-from vdb.storage.migrate import load_migrations, migrate
-from vdb.storage.sqlite import Writer, leaves_doubt, settle
+from vdb.storage.catalog_writer import CatalogWriter
 
 logger = logging.getLogger(__name__)
 
 CATALOG_NAME: Final = "catalog.sqlite"
-COLLECTIONS_NAME: Final = "collections"
-_SLUG: Final = re.compile(r"[^a-z0-9]+")
-_SLUG_LENGTH_MAX: Final = 40
 
-T = TypeVar("T")
 AliasAction = CreateAliasOperation | DeleteAliasOperation | RenameAliasOperation
-
-
-@dataclass(slots=True)
-class Running:
-    """A collection with its tasks. ``collection`` is None for one that could not be opened: ``failure`` says why."""
-
-    entry: CatalogEntry
-    collection: Collection | None = None
-    optimizer: Optimizer | None = None
-    failure: CollectionBroken | None = None
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    closed: trio.Event = field(default_factory=trio.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,25 +101,21 @@ class RecoverySummary:
 class Registry:
     """Made by ``open_registry``. Owned by the server's root task."""
 
-    def __init__(self, settings: Settings, folder: Path, writer: Writer, nursery: trio.Nursery, cpus: int) -> None:
-        performance = settings.storage.performance
+    def __init__(self, settings: Settings, catalog: CatalogWriter, host: Host, nursery: trio.Nursery) -> None:
         self.settings = settings
-        self.threads = DrainableThreads(performance.search_threads(cpus), "search")
         self.recovered = RecoverySummary(0, 0, 0, ())
-        self._folder = folder
-        self._writer = writer
+        self._catalog = catalog
+        self._host = host
         self._nursery = nursery
         self._lock = trio.Lock()
-        self._catalog_is_in_doubt = False
         self._by_name: dict[str, Running] = {}
         self._aliases: dict[str, str] = {}
         self._background: set[trio.CancelScope] = set()
-        self._budget = Budget(
-            trio.CapacityLimiter(performance.optimizer_cpus(cpus)),
-            trio.CapacityLimiter(performance.optimizer_cpus(cpus)),
-            cpus,
-        )
-        self._index_processes = trio.CapacityLimiter(performance.optimizer_cpus(cpus))
+
+    @property
+    def threads(self) -> DrainableThreads:
+        """Where all collections search."""
+        return self._host.threads
 
     def get(self, name: str) -> Collection:
         """The collection of that name or alias; raises CollectionNotFound and CollectionBroken."""
@@ -189,23 +162,22 @@ class Registry:
                 raise _exists(name)
             _refuse_alias(name, self._aliases)
             self._check_room(len(self._by_name) + 1)
-            folder = _new_folder_name(name)
+            folder = new_folder_name(name)
             text = collection_config.encode(config)
             running = Running(CatalogEntry(0, name, folder, text))
-            await self._open(running, config)
-            assert running.collection is not None
+            collection = await self._host.open(running, config)
             try:
                 if copy_from is not None:
-                    await copy_points(copy_from, running.collection)
-                collection_id: int = await self._change_catalog(
+                    await copy_points(copy_from, collection)
+                collection_id: int = await self._catalog.change(
                     partial(catalog.add_collection, name=name, folder=folder, config=text, created_at=utc_now())
                 )
             except BaseException:
-                await self._abandon(running)
+                await self._host.abandon(running)
                 raise
             running.entry = CatalogEntry(collection_id, name, folder, text)
             self._by_name[name] = running
-            return running.collection
+            return collection
 
     async def delete(self, name: str) -> bool:
         """False where there is no such collection, which an alias never is. The collection's aliases go with it."""
@@ -214,37 +186,24 @@ class Registry:
             if running is None:
                 return False
             entry = running.entry
-            await self._change_catalog(partial(catalog.remove_collection, collection_id=entry.collection_id))
+            await self._catalog.change(partial(catalog.remove_collection, collection_id=entry.collection_id))
             del self._by_name[entry.name]
             self._aliases = {alias: target for alias, target in self._aliases.items() if target != entry.name}
-            await self._abandon(running)
+            await self._host.abandon(running)
             return True
-
-    async def _abandon(self, running: Running) -> None:
-        """Stops a collection that the catalog does not name any more and deletes its folder."""
-        with trio.CancelScope(shield=True):
-            if running.collection is not None:
-                running.collection.discarded = True
-            running.scope.cancel()
-            await running.closed.wait()
-            path = self._folder / COLLECTIONS_NAME / running.entry.folder
-            await trio.to_thread.run_sync(partial(shutil.rmtree, path, ignore_errors=True))
 
     async def pin(self, name: str) -> Pinned:
         """One moment of a collection, its settings and its database; raises CollectionNotFound and CollectionBroken."""
         async with self._lock:  # settings and tables change together
             self.get(name)
             entry = self.running(name).entry
-            path = self._folder / COLLECTIONS_NAME / entry.folder / DATABASE_NAME
             with trio.CancelScope(shield=True):
-                connection = await trio.to_thread.run_sync(pin, path)
+                connection = await trio.to_thread.run_sync(pin, self._host.database(entry))
             return Pinned(entry.name, entry.config, connection)
 
     def new_folder(self, name: str) -> Path:
         """An empty folder for a collection that is to be adopted; a crash leaves it to the next start's sweep."""
-        folder = self._folder / COLLECTIONS_NAME / _new_folder_name(name)
-        folder.mkdir()
-        return folder
+        return self._host.new_folder(name)
 
     async def adopt(self, arrivals: Sequence[Arrival], aliases: Mapping[str, str]) -> None:
         """Opens recovered collections, and when all serve puts them in the place of those of their names, together
@@ -263,7 +222,7 @@ class Registry:
                 fail_point("in-restore")
                 work = partial(catalog.replace_collections, rows=rows, aliases=merged, created_at=utc_now())
                 try:
-                    ids: dict[str, int] = await self._change_catalog(work)
+                    ids: dict[str, int] = await self._catalog.change(work)
                 except BaseException:
                     # A commit that failed may have reached the disk: the next start finds out, and needs the folders.
                     for running in opened:
@@ -277,21 +236,20 @@ class Registry:
                 self._aliases = merged
         except BaseException:
             for running in opened:
-                await self._abandon(running)
+                await self._host.abandon(running)
             raise
         for running in former:
-            self._nursery.start_soon(self._retire, running)
+            self._host.retire(running)
 
     async def _open_arrival(self, arrival: Arrival) -> Running:
         """A recovered collection that answers like the one it was made of: its field indexes are built."""
         running = Running(CatalogEntry(0, arrival.name, arrival.folder.name, collection_config.encode(arrival.config)))
         try:
-            await self._open(running, arrival.config)
-            assert running.collection is not None
-            for path in list(running.collection.view.building):
-                await built(running.collection.actor, path)
+            collection = await self._host.open(running, arrival.config)
+            for path in list(collection.view.building):
+                await built(collection.actor, path)
         except BaseException as error:
-            await self._abandon(running)
+            await self._host.abandon(running)
             if isinstance(error, (Corrupt, CollectionBroken, ValueError, LookupError, ArithmeticError, TypeError)):
                 raise BadSnapshot(f"the collection in it cannot be opened: {error}") from error
             raise
@@ -315,12 +273,6 @@ class Registry:
         limit = self.settings.storage.max_collections
         if limit is not None and collections > max(limit, len(self._by_name)):
             raise BadRequest(f"Cannot create a collection: storage.max_collections allows {limit}")
-
-    async def _retire(self, running: Running) -> None:
-        """Ends a collection that another has taken the place of, once the reads that were on their way are done."""
-        with trio.CancelScope(shield=True):
-            await self.threads.drained()
-            await self._abandon(running)
 
     def start_in_background(self, work: Callable[[], Awaitable[object]], what: str) -> None:
         """Runs ``work`` until it ends or the registry closes; what it raises is logged under ``what``."""
@@ -361,12 +313,12 @@ class Registry:
         assert running.collection is not None
         text = collection_config.encode(config)
         entry = running.entry
-        await self._change_catalog(partial(catalog.set_config, collection_id=entry.collection_id, config=text))
+        await self._catalog.change(partial(catalog.set_config, collection_id=entry.collection_id, config=text))
         running.entry = CatalogEntry(entry.collection_id, entry.name, entry.folder, text)
         try:
             await running.collection.actor.reconfigure(config)
         except TryLater:  # the collection is as it was; where the catalog cannot be, the next start follows that
-            await self._change_catalog(
+            await self._catalog.change(
                 partial(catalog.set_config, collection_id=entry.collection_id, config=entry.config)
             )
             running.entry = entry
@@ -379,7 +331,7 @@ class Registry:
             for action in actions:
                 self._apply_alias(aliases, action)
             rows = [(alias, self._by_name[name].entry.collection_id) for alias, name in aliases.items()]
-            await self._change_catalog(partial(catalog.replace_aliases, aliases=rows))
+            await self._catalog.change(partial(catalog.replace_aliases, aliases=rows))
             self._aliases = aliases
 
     def _apply_alias(self, aliases: dict[str, str], action: AliasAction) -> None:
@@ -401,44 +353,16 @@ class Registry:
                     raise _exists(rename.new_alias_name)
                 aliases[rename.new_alias_name] = aliases.pop(rename.old_alias_name)
 
-    async def _change_catalog(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs a transaction on the catalog; raises TryLater where nothing changed, and OutcomeUnknown.
-
-        One that failed is settled before anything else: a deletion that was answered with an error and comes true after
-        a crash would take what was written since.
-        """
-        if self._catalog_is_in_doubt:
-            await self._settle_catalog()
-        try:
-            return await self._writer.run(work)
-        except TryLater as error:
-            cause = error.__cause__
-            if not isinstance(cause, sqlite3.Error) or not leaves_doubt(cause):
-                raise
-            self._catalog_is_in_doubt = True
-            try:
-                await self._settle_catalog()
-            except TryLater:
-                raise OutcomeUnknown(f"The disk failed ({cause}): whether it was applied is not known") from cause
-            raise
-
-    async def _settle_catalog(self) -> None:
-        """SQLite shows a transaction only after its COMMIT succeeded, so that what memory has is what is in force."""
-        with trio.CancelScope(shield=True):
-            await self._writer.renew()
-            await self._writer.run(partial(settle, look=lambda connection: None))
-            self._catalog_is_in_doubt = False
-
     async def recover(self) -> None:
         """Opens everything that the catalog names."""
-        entries: list[CatalogEntry] = await self._writer.run(catalog.read_collections)
-        self._aliases = await self._writer.run(catalog.read_aliases)
-        await trio.to_thread.run_sync(self._sweep, {entry.folder for entry in entries})
+        entries: list[CatalogEntry] = await self._catalog.read(catalog.read_collections)
+        self._aliases = await self._catalog.read(catalog.read_aliases)
+        await trio.to_thread.run_sync(self._host.sweep, {entry.folder for entry in entries})
         for entry in entries:
             running = Running(entry)
             self._by_name[entry.name] = running
             try:
-                await self._open(running, collection_config.decode(entry.config))
+                await self._host.open(running, collection_config.decode(entry.config))
             except (Corrupt, OSError, TryLater) as error:
                 logger.error("collection %s cannot be opened: %s", entry.name, error)
                 running.failure = CollectionBroken(f"Collection `{entry.name}` cannot be opened: {error}")
@@ -449,39 +373,6 @@ class Registry:
             sum(len(collection.rebuilt) for collection in opened),
             [name for name, running in self._by_name.items() if running.failure is not None],
         )
-
-    def _sweep(self, named: set[str]) -> None:
-        """Deletes collection folders that were never named, or whose deletion a crash interrupted."""
-        folder = self._folder / COLLECTIONS_NAME
-        folder.mkdir(exist_ok=True)
-        for path in folder.iterdir():
-            if path.is_dir() and path.name not in named:
-                logger.info("removing the folder of a deleted collection: %s", path.name)
-                shutil.rmtree(path, ignore_errors=True)
-
-    async def _open(self, running: Running, config: CollectionConfig) -> None:
-        """Starts the collection's tasks and returns when it serves."""
-        await self._nursery.start(self._run_collection, running, config)
-
-    async def _run_collection(
-        self, running: Running, config: CollectionConfig, *, task_status: trio.TaskStatus[None]
-    ) -> None:
-        folder = self._folder / COLLECTIONS_NAME / running.entry.folder
-        name, synchronous = running.entry.name, self.settings.storage.synchronous
-        try:
-            folder.mkdir(exist_ok=True)
-            fsync_dir(folder.parent)
-            with running.scope:
-                async with open_collection(
-                    name, folder, config, self.threads, synchronous, self._index_processes
-                ) as collection:
-                    running.collection = collection
-                    running.optimizer = Optimizer(collection, self._budget)
-                    task_status.started()
-                    await running.optimizer.run()
-                    await trio.sleep_forever()
-        finally:
-            running.closed.set()
 
 
 def _exists(name: str) -> AlreadyExists:
@@ -494,11 +385,6 @@ def _refuse_alias(name: str, aliases: Mapping[str, str]) -> None:
         raise BadRequest(f"Can't create collection with name {name}. Alias with the same name already exists")
 
 
-def _new_folder_name(name: str) -> str:
-    """For people: what counts is that no other folder is called so."""
-    return f"{_SLUG.sub('-', name.lower())[:_SLUG_LENGTH_MAX].strip('-') or 'collection'}-{uuid4().hex[:12]}"
-
-
 @asynccontextmanager
 async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
     """Opens the storage folder, recovers every collection, and on leaving finishes what was accepted and closes.
@@ -507,14 +393,13 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
     """
     folder = Path(settings.storage.storage_path)
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (at start, before anything is served)
-    writer = Writer(folder / CATALOG_NAME, settings.storage.synchronous)
+    writer = CatalogWriter(folder / CATALOG_NAME, settings.storage.synchronous)
     await writer.open()
     try:
-        migrations = load_migrations(resource("migrations/catalog"))
-        await writer.run(lambda connection: migrate(connection, folder / CATALOG_NAME, migrations))
         async with trio.open_nursery() as nursery:
-            registry = Registry(settings, folder, writer, nursery, os.cpu_count() or 1)
-            registry.threads.start()
+            host = Host(settings.storage, nursery, os.cpu_count() or 1)
+            registry = Registry(settings, writer, host, nursery)
+            host.threads.start()
             try:
                 await registry.recover()
                 yield registry
@@ -523,6 +408,6 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
                     scope.cancel()
                 for running in registry._by_name.values():
                     running.scope.cancel()
-        registry.threads.stop()
+        host.threads.stop()
     finally:
         await writer.close()

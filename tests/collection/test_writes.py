@@ -17,6 +17,7 @@ from vdb.collection import mailbox
 from vdb.collection.collection import Collection
 from vdb.collection.recovery import DATABASE_NAME
 from vdb.errors import BadRequest, Busy, CollectionBroken, PointNotFound, WrongDimension
+from vdb.hosting import Running
 from vdb.model.collection_results import OptimizersFailed
 from vdb.model.operations import (
     ClearPayload,
@@ -28,7 +29,6 @@ from vdb.model.operations import (
     SetPayload,
 )
 from vdb.optimizer.worker import Budget, Optimizer
-from vdb.registry import Running
 from vdb.storage.catalog import CatalogEntry
 from vdb.storage.sqlite import Writer
 

@@ -25,12 +25,12 @@ from vdb.collection.collection import Collection
 from vdb.collection.recovery import DATABASE_NAME, recover
 from vdb.collection.threads import WorkerThreads
 from vdb.errors import InsufficientStorage, NotFound, OutcomeUnknown, StorageFailed, TryLater
+from vdb.hosting import Running
 from vdb.model.collection_results import OptimizersFailed
 from vdb.model.field_index import KeywordIndexParams
 from vdb.model.operations import CreateIndex, DeletePoints, PointOperation, SetPayload
 from vdb.optimizer.policy import Plan
 from vdb.optimizer.worker import Budget, Optimizer
-from vdb.registry import Running
 from vdb.segment.builder import Job, build
 from vdb.storage.catalog import CatalogEntry
 from vdb.storage.sqlite import Readers, Writer

@@ -18,11 +18,11 @@ from tests.optimizer.test_parameters import build_in_thread
 from vdb.api.collections import describe
 from vdb.collection.child_process import BuildFailed
 from vdb.collection.collection import Collection
+from vdb.hosting import Running
 from vdb.model.collection_config import UpdateCollection, apply_update
 from vdb.model.collection_results import CollectionInfo, OptimizersFailed
 from vdb.model.operations import Upsert, VectorColumn
 from vdb.optimizer.worker import Budget, Optimizer
-from vdb.registry import Running
 from vdb.storage.catalog import CatalogEntry
 
 COUNT: Final = 200

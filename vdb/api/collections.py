@@ -7,6 +7,7 @@ import msgspec
 from vdb.api.routing import Call, Routes
 from vdb.api.strict_mode import refuse_unenforceable
 from vdb.errors import CollectionNotFound
+from vdb.hosting import Running
 from vdb.model.collection_config import CreateCollection, UpdateCollection, decode, resolve
 from vdb.model.collection_results import (
     CollectionDescription,
@@ -22,7 +23,6 @@ from vdb.model.field_index import index_info
 from vdb.model.params import TimeoutParams, WriteParams
 from vdb.model.strict_mode import with_defaults
 from vdb.model.vector_params import VectorNameConfig
-from vdb.registry import Running
 
 routes = Routes("Collections")
 

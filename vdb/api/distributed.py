@@ -9,6 +9,7 @@ import msgspec
 from vdb.api.collections import describe
 from vdb.api.routing import Call, Routes
 from vdb.errors import NotClustered
+from vdb.hosting import Running
 from vdb.model.bounds import Count
 from vdb.model.collection_results import CollectionClusterInfo, ShardKeysResponse
 from vdb.model.params import TimeoutParams
@@ -19,7 +20,6 @@ from vdb.model.telemetry import (
     DistributedShardTelemetry,
     DistributedTelemetryData,
 )
-from vdb.registry import Running
 
 routes = Routes("Distributed")
 

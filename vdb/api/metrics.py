@@ -26,10 +26,10 @@ from vdb.api.hardware import Meter
 from vdb.api.routing import Call, Plain, Routes
 from vdb.api.statistics import BUCKETS_S, RouteSnapshot, Series, series_of, without_collections
 from vdb.collection.recovery import DATABASE_NAME
+from vdb.hosting import Running
 from vdb.model.params import TimeoutSeconds
 from vdb.query.nearest import indexed_only_segments
 from vdb.query.view import View
-from vdb.registry import Running
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

@@ -10,6 +10,7 @@ import msgspec
 from vdb.api.routing import Call, Routes
 from vdb.collection.state import SlotView
 from vdb.errors import BadRequest
+from vdb.hosting import Running
 from vdb.model.bounds import Count
 from vdb.model.collection_results import (
     Optimization,
@@ -22,7 +23,6 @@ from vdb.model.collection_results import (
 from vdb.optimizer.history import Build, Step
 from vdb.optimizer.policy import Plan
 from vdb.optimizer.worker import Optimizer
-from vdb.registry import Running
 
 routes = Routes("Collections")
 

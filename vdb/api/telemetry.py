@@ -37,6 +37,7 @@ from vdb.api.routing import Call, Routes
 from vdb.api.statistics import Durations, RouteSnapshot, series_of
 from vdb.collection.state import SlotView
 from vdb.config import Settings
+from vdb.hosting import Running
 from vdb.model.bounds import Count
 from vdb.model.collection_config import CollectionConfig, ResolvedHnswConfig
 from vdb.model.collection_results import OptimizationFailed, OptimizersFailed, OptimizersStatus
@@ -77,7 +78,6 @@ from vdb.model.vector_params import VectorParams
 from vdb.model.vectors import Datatype
 from vdb.optimizer.history import Build
 from vdb.query.view import View
-from vdb.registry import Running
 from vdb.segment.manifest import GraphEntry
 from vdb.segment.rows import RowsView
 

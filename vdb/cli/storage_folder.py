@@ -56,8 +56,9 @@ def check_storage(storage: Path, only: str | None, *, content: bool) -> Iterator
     from vdb.collection.check import Finding, check_collection
     from vdb.errors import Corrupt
     from vdb.files import resource
+    from vdb.hosting import COLLECTIONS_NAME
     from vdb.model import collection_config
-    from vdb.registry import CATALOG_NAME, COLLECTIONS_NAME
+    from vdb.registry import CATALOG_NAME
     from vdb.storage import catalog, integrity
     from vdb.storage.integrity import Disturbed, inspecting
     from vdb.storage.migrate import load_migrations
