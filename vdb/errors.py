@@ -26,6 +26,7 @@
     │  └─ StorageFailed           the disk refused: nothing was applied, reads go on
     ├─ OutcomeUnknown             a commit failed: the write may or may not be there
     ├─ CollectionBroken           this collection stopped; the others serve
+    │  └─ CollectionClosing       the server stops, or another collection takes its place: nothing was applied
     ├─ Corrupt                    the operator must look at a file
     └─ Misconfigured              the operator must change a setting
 
@@ -171,6 +172,13 @@ class OutcomeUnknown(VdbError):
 
 class CollectionBroken(VdbError):
     """The collection's actor stopped on an error of its own; reads go on from the last View."""
+
+
+class CollectionClosing(CollectionBroken):
+    """The collection was given up on purpose before the write's turn came; a retry meets what comes after it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Collection `{name}` is shutting down: nothing was applied")
 
 
 class Corrupt(VdbError):

@@ -16,7 +16,7 @@ from vdb.api.collections import describe
 from vdb.collection import mailbox
 from vdb.collection.collection import Collection
 from vdb.collection.recovery import DATABASE_NAME
-from vdb.errors import BadRequest, Busy, CollectionBroken, PointNotFound, WrongDimension
+from vdb.errors import BadRequest, Busy, CollectionBroken, CollectionClosing, PointNotFound, WrongDimension
 from vdb.hosting import Running
 from vdb.model.collection_results import OptimizersFailed
 from vdb.model.operations import (
@@ -191,7 +191,7 @@ async def test_what_was_accepted_is_finished_when_the_collection_closes(opened: 
                 await wait_all_tasks_blocked()
                 scope.cancel()
         gate.open.set()
-    with pytest.raises(CollectionBroken, match="shutting down"):
+    with pytest.raises(CollectionClosing, match="nothing was applied"):
         await collection.write(upsert(9))
     async with opened() as collection:
         assert len(await everything(collection)) == 5

@@ -14,6 +14,7 @@ from vdb.errors import (
     BadRequest,
     Busy,
     CollectionBroken,
+    CollectionClosing,
     Corrupt,
     DeadlineExceeded,
     Forbidden,
@@ -76,6 +77,8 @@ def to_http(error: VdbError) -> tuple[int, str, dict[str, str]]:
             return 408, f"Timeout error: {error}", {}
         case InsufficientStorage() | StorageFailed():
             return 507, f"Service error: {error}", {}
+        case CollectionClosing():
+            return 503, f"Service unavailable: {error}", {"Retry-After": "1"}
         case OutcomeUnknown() | CollectionBroken() | Corrupt():
             return 500, f"Service error: {error}", {}
     return 500, f"Service error: {error}", {}

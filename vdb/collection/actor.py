@@ -53,7 +53,7 @@ from vdb.collection.messages import (
 )
 from vdb.collection.payload_memory import read_all_payloads
 from vdb.collection.state import SlotView, State
-from vdb.errors import BadRequest, CollectionBroken, NotFound, OutcomeUnknown, TryLater, VdbError
+from vdb.errors import BadRequest, CollectionBroken, CollectionClosing, NotFound, OutcomeUnknown, TryLater, VdbError
 from vdb.fail_points import fail_point
 from vdb.model.collection_config import CollectionConfig
 from vdb.model.operations import CreateIndex, DeleteIndex, PointOperation, size_bytes
@@ -175,7 +175,7 @@ class Actor:
         if self.failure is not None:
             raise self.failure
         if self._stopping:
-            raise CollectionBroken(f"Collection `{self.name}` is shutting down")
+            raise CollectionClosing(self.name)
         await self.mailbox.send(message, size)
         if self.stopped.is_set():  # it stopped while this message waited for room: nobody else will answer
             self._fail_waiting()
@@ -223,7 +223,7 @@ class Actor:
             self._tell_published()  # whoever waits for more learns that there will be none
 
     def _fail_waiting(self, error: VdbError | None = None) -> None:
-        error = error or self.failure or CollectionBroken(f"Collection `{self.name}` is shutting down")
+        error = error or self.failure or CollectionClosing(self.name)
         while len(self.mailbox):
             message, _ = self.mailbox.take()
             message.reply.fail(error)
