@@ -97,7 +97,7 @@ async def test_a_build_that_fails_is_told_of_until_one_succeeds(tmp_path: Path) 
         await it.add()
         await until(lambda: it.info().optimizer_status != "ok")
         assert it.info().optimizer_status == OptimizersFailed(error="indexing: the builder says so")
-        assert it.info().status == "yellow"
+        assert it.info().status == "red"
         it.fails = False
         await until(lambda: it.info().status == "green")
         assert it.info().optimizer_status == "ok"

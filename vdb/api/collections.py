@@ -140,7 +140,7 @@ def _changed(call: Call) -> UpdateResult:
 
 
 def describe(running: Running) -> CollectionInfo:
-    """Collection info, told from the View and the optimizer as they are now."""
+    """Collection info, told from the View and the optimizer as they are now. Red lasts as long as its reason."""
     collection, optimizer = running.collection, running.optimizer
     if collection is None or optimizer is None:
         return CollectionInfo(
@@ -162,15 +162,15 @@ def describe(running: Running) -> CollectionInfo:
         if slot.sealed.rows[vector_id].graph is not None
     )
     pending = optimizer.pending() is not None or bool(view.building)
+    trouble = failure or collection.actor.trouble
+    error = str(trouble) if trouble is not None else optimizer.error
     status: CollectionStatus
-    if failure is not None:
+    if error is not None:
         status = "red"
     elif pending:
         status = "yellow" if optimizer.enabled else "grey"
     else:
         status = "green"
-    trouble = failure or collection.actor.trouble
-    error = str(trouble) if trouble is not None else optimizer.error
     return CollectionInfo(
         status=status,
         optimizer_status="ok" if error is None else OptimizersFailed(error=error),
