@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.http.client import Client, Create
 from tests.http.running_server import RunningServer, serving
+from vdb.snapshots.activity import SnapshotActivity
 
 QUERY = "/collections/{collection_name}/points/query"
 
@@ -53,6 +54,9 @@ def test_names_are_those_of_qdrant_where_they_mean_the_same(client: Client, crea
         "collection_indexed_only_excluded_points",
         "collection_running_optimizations",
         "collection_update_queue_length",
+        "snapshot_creation_running",
+        "snapshot_recovery_running",
+        "snapshot_created_total",
         "rest_responses_total",
         "rest_responses_avg_duration_seconds",
         "rest_responses_min_duration_seconds",
@@ -77,6 +81,26 @@ def test_collections_are_counted_with_their_points_and_vectors(client: Client, c
     assert value(samples, "vdb_collection_segments", id=name, kind="memory") == 1
     assert value(samples, "vdb_collection_log_bytes", id=name) > 0
     assert value(samples, "collections_total") == len(client.result("GET", "/collections")["collections"])
+
+
+def test_snapshots_are_counted_by_collection(client: Client, create: Create) -> None:
+    collection, other = create(), create()
+    for _ in range(2):
+        assert client.send("POST", f"/collections/{collection.name}/snapshots").status_code == 200
+    samples = scrape(client)
+    assert value(samples, "snapshot_created_total", id=collection.name) == 2
+    assert value(samples, "snapshot_created_total", id=other.name) == 0
+    assert value(samples, "snapshot_creation_running", id=collection.name) == 0
+
+
+def test_what_is_under_way_with_a_snapshot_is_told_until_it_ends() -> None:
+    activity = SnapshotActivity()
+    with activity.creation("a"), activity.recovery("b"), activity.recovery("b"):
+        assert (activity.creating["a"], activity.recovering["b"], activity.created["a"]) == (1, 2, 0)
+    assert (activity.creating["a"], activity.recovering["b"], activity.created["a"]) == (0, 0, 1)
+    with pytest.raises(OSError), activity.creation("a"):
+        raise OSError("the disk is full")
+    assert (activity.creating["a"], activity.created["a"]) == (0, 1)
 
 
 def test_requests_are_counted_by_route_and_status(client: Client, create: Create) -> None:

@@ -30,6 +30,7 @@ from vdb.hosting import Running
 from vdb.model.params import TimeoutSeconds
 from vdb.query.nearest import indexed_only_segments
 from vdb.query.view import View
+from vdb.snapshots.activity import SnapshotActivity
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -60,6 +61,7 @@ class _Seen:
     collections: Sequence[Running]
     requests: Sequence[RouteSnapshot]
     hardware: Mapping[str, Meter] | None
+    snapshots: SnapshotActivity
     search_threads: int
     searches_waiting: int
     per_collection: bool
@@ -84,6 +86,7 @@ async def metrics(call: Call) -> Plain:
         collections=[registry.running(name) for name in registry.names()],
         requests=observer.statistics.snapshot(),
         hardware=dict(observer.hardware) if observer.reports_hardware else None,
+        snapshots=services.snapshots.activity,
         search_threads=registry.threads.count,
         searches_waiting=registry.threads.waiting,
         per_collection=params.per_collection,
@@ -298,6 +301,10 @@ def _of_collection(seen: _Seen, running: Running, name: str) -> Iterator[tuple[s
         shown = {**label, "optimizer": kind, "outcome": outcome}
         yield "vdb_collection_optimizations_total", "optimizations that ended", shown, count
     yield "vdb_collection_optimization_seconds_total", "time of optimizations", label, history.duration_s
+    snapshots, own = seen.snapshots, running.entry.name
+    yield "snapshot_creation_running", "snapshots that are being made", label, snapshots.creating[own]
+    yield "snapshot_recovery_running", "recoveries from a snapshot under way", label, snapshots.recovering[own]
+    yield "snapshot_created_total", "snapshots made since the start", label, snapshots.created[own]
     meter = None if seen.hardware is None else seen.hardware.get(running.entry.name, Meter())
     if meter is not None:
         usage = meter.usage()

@@ -44,6 +44,7 @@ from vdb.model.snapshots import SnapshotDescription
 from vdb.optimizer.policy import SEGMENT_ROWS_MAX
 from vdb.registry import Arrival, Registry
 from vdb.segment.manifest import describe_file
+from vdb.snapshots.activity import SnapshotActivity
 from vdb.snapshots.folder import SnapshotsFolder, SnapshotsPlace, named_disk, require_space
 from vdb.storage.backup import database_bytes
 
@@ -60,6 +61,7 @@ class Snapshots:
     def __init__(self, registry: Registry) -> None:
         settings = registry.settings.storage
         self.folder = SnapshotsFolder(Path(settings.snapshots_path), Path(settings.storage_path))
+        self.activity = SnapshotActivity()
         self._registry = registry
         self._workers = trio.CapacityLimiter(_WORKERS)
         self.folder.sweep()  # before anything is served
@@ -146,8 +148,9 @@ class Snapshots:
         name = self._registry.resolve(collection)
         if not self._registry.exists(name):
             validate_collection_name(name)
-        arrival = await self._arrival(name, path, checksum)
-        await self._registry.adopt([arrival], {})
+        with self.activity.recovery(name):
+            arrival = await self._arrival(name, path, checksum)
+            await self._registry.adopt([arrival], {})
 
     async def recover_full(self, path: Path, checksum: str | None) -> None:
         """Replaces or makes all collections and aliases that a snapshot of a storage holds, all at once; others stay.
@@ -162,7 +165,8 @@ class Snapshots:
             )
             try:
                 for entry in collections:
-                    arrivals.append(await self._arrival(entry.name, scratch / entry.file, None))
+                    with self.activity.recovery(entry.name):
+                        arrivals.append(await self._arrival(entry.name, scratch / entry.file, None))
                 adopted = True  # from here on the registry removes them
                 await self._registry.adopt(arrivals, aliases)
             finally:
@@ -188,7 +192,7 @@ class Snapshots:
     async def _archive(self, collection: str, scratch: Path, at: datetime) -> tuple[Path, str]:
         """The archive of a collection in ``scratch``, and its SHA-256."""
         pinned = await self._registry.pin(collection)
-        with closing(pinned.connection):
+        with closing(pinned.connection), self.activity.creation(pinned.name):
 
             def work(check_cancelled: CheckCancelled) -> tuple[Path, str]:
                 # The copy, and the archive that it is put into.
