@@ -7,7 +7,8 @@ sparse     bm25 vectors of the texts beside the HTTP floor, 8 connections; the s
 hybrid     dense and bm25 prefetches of 100 each, fused by rrf, beside the dense query alone: one connection
 examples   recommend (best_score) and discover with 4 examples: median, and recall@10 against brute force
 others     groups, formula and matrix beside the plain query of as many candidates
-multi      MaxSim over documents of 32 × 128: exact, and over a dense prefetch of 100
+multi      MaxSim over documents of 32 × 128: exact, as the server chooses by default with its recall@10, and over a
+           dense prefetch of 100; the default for queries that are like no document; what was left to build at the end
 ========== ===========================================================================================================
 
 Texts are the payload's ``--field`` and the ``queries`` of the JSON file; without them words are drawn as they are in
@@ -38,6 +39,8 @@ MODEL: Final = "Qdrant/bm25"
 WORDS: Final = 30_000  # in made-up texts
 BATCH: Final = 250
 TOKENS, TOKEN_DIM = 32, 128  # of a multivector
+TOPICS, TOPIC_WORDS = 50, 80  # a document's tokens are near to words of its topic
+TOKEN_NOISE: Final = 0.8  # of each component, where those of words spread by 1
 CANDIDATES: Final = 100
 
 
@@ -178,29 +181,40 @@ class Queries:
         self.server.call(
             "PUT", f"/collections/{name}", {"vectors": {"m": tokens, "d": {"size": 64, "distance": "Dot"}}}
         )
+        words = random.normal(size=(TOPICS, TOPIC_WORDS, TOKEN_DIM))
+
+        def document() -> Any:
+            tokens = words[random.integers(TOPICS), random.integers(TOPIC_WORDS, size=TOKENS)]
+            return (tokens + TOKEN_NOISE * random.normal(size=tokens.shape)).round(4).tolist()
+
         for start in range(0, documents, 50):
             points = [
-                {
-                    "id": start + row,
-                    "vector": {
-                        "m": random.normal(size=(TOKENS, TOKEN_DIM)).round(4).tolist(),
-                        "d": random.normal(size=64).round(4).tolist(),
-                    },
-                }
+                {"id": start + row, "vector": {"m": document(), "d": random.normal(size=64).round(4).tolist()}}
                 for row in range(50)
             ]
             self.server.call("PUT", f"/collections/{name}/points?wait=true", {"points": points})
-        self.server.wait_until_green(name)
-        exact = [
-            {"query": random.normal(size=(TOKENS, TOKEN_DIM)).round(4).tolist(), "using": "m", "limit": 10}
-            for _ in range(20)
-        ]
+        built_s = self.server.wait_until_green(name, 600.0)
+        default = [{"query": document(), "using": "m", "limit": 10} for _ in range(20)]
+        alike = [{**query, "query": random.normal(size=(TOKENS, TOKEN_DIM)).round(4).tolist()} for query in default]
+        exact = [{**query, "params": {"exact": True}} for query in default]
         after = [
             {**query, "prefetch": {"query": random.normal(size=64).tolist(), "using": "d", "limit": CANDIDATES}}
-            for query in exact
+            for query in default
         ]
         self.path, path = f"/collections/{name}/points", self.path
-        figures = {"exact": self.load("multi", exact, 1), "after_prefetch": self.load("multi-prefetch", after, 1)}
+        figures = {
+            "exact": self.load("multi", exact, 1),
+            "default": self.load("multi-default", default, 1),
+            "query_like_no_document": self.load("multi-alike", alike, 1),
+            "after_prefetch": self.load("multi-prefetch", after, 1),
+            "graph": {"built_s": built_s},
+        }
+        found, truth = (
+            [{hit["id"] for hit in self.server.call("POST", f"{self.path}/query", body)["points"]} for body in bodies]
+            for bodies in (default, exact)
+        )
+        shared = sum(len(one & other) for one, other in zip(found, truth, strict=True))
+        figures["default"]["recall"] = shared / (10 * len(default))
         self.path = path
         return figures
 

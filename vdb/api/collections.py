@@ -154,13 +154,7 @@ def describe(running: Running) -> CollectionInfo:
             update_queue=UpdateQueueInfo(length=0),
         )
     view, failure = collection.view, collection.actor.failure
-    indexed = sum(
-        rows.alive_count
-        for slot in collection.slots
-        if slot.sealed is not None
-        for vector_id, rows in slot.rows.items()
-        if slot.sealed.rows[vector_id].graph is not None
-    )
+    indexed = sum(slot.indexed_vectors_count for slot in collection.slots)
     pending = optimizer.pending() is not None or bool(view.building)
     trouble = failure or collection.actor.trouble
     error = str(trouble) if trouble is not None else optimizer.error

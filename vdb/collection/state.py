@@ -72,6 +72,11 @@ class SlotView:
         """float32 bytes of the living rows."""
         return sum(rows.alive_count * rows.rows.space.dim * 4 for rows in self.rows.values())
 
+    @property
+    def indexed_vectors_count(self) -> int:
+        """Living vectors that a graph covers; a multivector counts once, however many rows it has."""
+        return sum(_points_of(rows) for rows in self.rows.values() if rows.rows.graph is not None)
+
 
 @dataclass(slots=True)
 class State:
@@ -298,6 +303,14 @@ class State:
     def _new_slot(self) -> int:
         number, self._next_slot = self._next_slot, self._next_slot + 1
         return number
+
+
+def _points_of(rows: RowsView) -> int:
+    """How many points the living rows of a sealed segment belong to: those of a point follow each other."""
+    if rows.rows.nums_ascend or not rows.alive_count:
+        return rows.alive_count
+    nums = rows.rows.nums[: rows.length] if rows.alive is None else rows.rows.nums[rows.alive_rows()]
+    return int(np.count_nonzero(nums[1:] != nums[:-1])) + 1
 
 
 def _by_vector_id(keys: Sequence[int]) -> dict[int, list[int]]:

@@ -158,7 +158,7 @@ class Pipeline:
         if corpus is not None:
             raise BadRequest(f"`params.idf` needs a sparse vector with the modifier `idf`, and `{name}` is not sparse")
         if vector.space.multi:
-            return MultiVectors(vector, self.deadline)
+            return MultiVectors(self.view, vector, self.deadline)
         return DenseVectors(self.view, vector, self.deadline)
 
     def _searchable(self, stage: QueryStage) -> Searchable[Any]:

@@ -67,6 +67,7 @@ def sealing_bytes(config: CollectionConfig) -> int:
 def recipe_for(config: CollectionConfig, name: str, rows: int, present: Recipe | None = None) -> Recipe:
     """The recipe of ``rows`` vectors called ``name``; ``present`` is that of the one segment they are in, if they are.
 
+    Each token of a multivector is a row, in the sizes that thresholds are about and in the graph.
     A graph that is there stays, also where the thresholds would not ask for it any more: only ``m: 0`` removes it.
     """
     params, hnsw = config.vector(name), config.hnsw_for(name)
@@ -94,7 +95,7 @@ def _graph(
     config: CollectionConfig, params: VectorParams, hnsw: HnswConfig, name: str, size_bytes: int, present: Recipe | None
 ) -> tuple[int, int]:
     """``m`` and ``ef_construct``: zeros where no graph is wanted."""
-    if not hnsw.m or params.multi or metric_of(params.space(name)) is None:
+    if not hnsw.m or metric_of(params.space(name)) is None:
         return 0, 0
     threshold = indexing_bytes(config)
     # Where the threshold is what seals, all that is sealed is indexed, also a tail that is smaller.
