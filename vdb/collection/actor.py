@@ -137,8 +137,8 @@ class Actor:
         await self._send(message, 0)
         return await message.reply.wait()
 
-    async def adopt_index(self, path: str, index: FieldIndex) -> bool:
-        message = AdoptIndex(path, index)
+    async def adopt_index(self, path: str, index: FieldIndex, built_from_seq: int) -> bool:
+        message = AdoptIndex(path, index, built_from_seq)
         await self._send(message, 0)
         return await message.reply.wait()
 
@@ -243,7 +243,7 @@ class Actor:
                     self._publish()
                     message.reply.answer(self._state.seq)
                 case AdoptIndex(path=path, index=index):
-                    wanted = self._state.fields.is_building(path, index.schema)
+                    wanted = self._state.fields.is_building(path, index.schema, message.built_from_seq)
                     if wanted:
                         await self._writer.run(lambda connection: adopt_index(connection, index, path, self._state))
                         self._publish()

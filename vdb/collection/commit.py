@@ -166,7 +166,7 @@ def change_indexes(connection: sqlite3.Connection, operation: CreateIndex | Dele
         state.seq = seq
         match operation:
             case CreateIndex(field, schema):
-                state.fields.begin(field, schema)
+                state.fields.begin(field, schema, seq)
             case DeleteIndex(field):
                 state.fields.drop(field)
 

@@ -114,8 +114,10 @@ class FieldKeeper:
             await self._write_or_wait(published)
 
     async def _build_in_thread(self, path: str, schema: PayloadFieldSchema) -> None:
+        seq = self._actor.view.seq
         work = partial(field_builder.build, self._readers, path, schema, trio.from_thread.check_cancelled)
-        await self._adopt(path, await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True))
+        index = await trio.to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
+        await self._adopt(path, index, seq)
 
     async def _build_in_process(self, path: str, schema: PayloadFieldSchema) -> None:
         """Raises BuildFailed, OSError, and Unusable for a file that is not what was asked for."""
@@ -137,13 +139,13 @@ class FieldKeeper:
             await trio.to_thread.run_sync(prepare, job, limiter=self._limiter)
             await build_index(job_file)
             index = await trio.to_thread.run_sync(read, limiter=self._limiter)
-        if await self._adopt(path, index):
+        if await self._adopt(path, index, seq):
             await trio.to_thread.run_sync(output.replace, index_file(self._folder, path), limiter=self._limiter)
             self._files[path] = schema, written_at
 
-    async def _adopt(self, path: str, index: FieldIndex) -> bool:
+    async def _adopt(self, path: str, index: FieldIndex, built_from_seq: int) -> bool:
         """False where nobody wants it any more."""
-        wanted = await self._actor.adopt_index(path, index)
+        wanted = await self._actor.adopt_index(path, index, built_from_seq)
         if wanted:
             logger.info("collection %s: indexed %s (%d points)", self._actor.name, path, index.snapshot().points())
         return wanted

@@ -24,7 +24,7 @@ class Fields:
 
     def __init__(self) -> None:
         self._indexes: dict[str, FieldIndex] = {}
-        self._building: dict[str, tuple[PayloadFieldSchema, BitMap]] = {}
+        self._building: dict[str, tuple[PayloadFieldSchema, BitMap, int]] = {}
         self.points_applied = 0  # changes of points since the start: what tells how far a file is behind
 
     def schema_of(self, path: str) -> PayloadFieldSchema | None:
@@ -35,15 +35,15 @@ class Fields:
         return None if index is None else index.schema
 
     def building(self) -> dict[str, PayloadFieldSchema]:
-        return {path: schema for path, (schema, _) in self._building.items()}
+        return {path: schema for path, (schema, _, _) in self._building.items()}
 
     def snapshots(self) -> dict[str, FieldSnapshot]:
         return {path: index.snapshot() for path, index in self._indexes.items()}
 
-    def begin(self, path: str, schema: PayloadFieldSchema) -> None:
-        """From now on changes are noted for an index that somebody builds. The path's old index goes."""
+    def begin(self, path: str, schema: PayloadFieldSchema, seq: int) -> None:
+        """From ``seq`` on changes are noted for an index that somebody builds. The path's old index goes."""
         self._indexes.pop(path, None)
-        self._building[path] = (schema, BitMap())
+        self._building[path] = (schema, BitMap(), seq)
 
     def restore(self, path: str, index: FieldIndex) -> None:
         """Recovery: an index that is up to the state."""
@@ -52,9 +52,13 @@ class Fields:
     def changed_since_begin(self, path: str) -> BitMap:
         return self._building[path][1]
 
-    def is_building(self, path: str, schema: PayloadFieldSchema) -> bool:
-        """False where the build was overtaken: the index was dropped, or is wanted with another schema."""
-        return path in self._building and self._building[path][0] == schema
+    def is_building(self, path: str, schema: PayloadFieldSchema, built_from_seq: int) -> bool:
+        """False where the build was overtaken: the index was dropped, or wanted anew.
+
+        Also with the same schema: what changed between the first wish and the second is noted no more.
+        """
+        wanted, _, seq = self._building.get(path, (None, None, 0))
+        return wanted == schema and seq <= built_from_seq
 
     def adopt(self, index: FieldIndex, path: str, payloads: Mapping[int, bytes | None]) -> None:
         """Takes over a built index, with the payloads of all points that changed since ``begin``."""
@@ -78,7 +82,7 @@ class Fields:
         if not touched:
             return
         self.points_applied += len(touched)
-        for _, noted in self._building.values():
+        for _, noted, _ in self._building.values():
             noted.update(touched)
         if self._indexes:
             parsed = _parsed(touched)

@@ -43,10 +43,12 @@ class ChangeIndexes:
 
 @dataclass(slots=True)
 class AdoptIndex:
-    """A field index that was built from payloads; the reply tells whether it was still wanted."""
+    """A field index that was built from payloads, beginning with those of ``built_from_seq``; the reply tells whether
+    it was still wanted."""
 
     path: str
     index: FieldIndex
+    built_from_seq: int
     reply: Reply[bool] = field(default_factory=Reply)
 
 

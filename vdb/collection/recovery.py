@@ -98,7 +98,7 @@ def recover(connection: sqlite3.Connection, name: str, folder: Path, config: Col
         if path in restored:
             state.fields.restore(path, restored[path][0])
         else:
-            state.fields.begin(path, schema)
+            state.fields.begin(path, schema, state.seq)
     if not config.params.cold_payload:
         state.payloads = read_all_payloads(connection)
     for segment, row in good:
