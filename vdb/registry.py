@@ -393,7 +393,7 @@ async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
     """
     folder = Path(settings.storage.storage_path)
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 (at start, before anything is served)
-    writer = CatalogWriter(folder / CATALOG_NAME, settings.storage.synchronous)
+    writer = CatalogWriter(folder / CATALOG_NAME)
     await writer.open()
     try:
         async with trio.open_nursery() as nursery:

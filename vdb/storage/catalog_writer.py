@@ -13,17 +13,21 @@ import trio
 from vdb.errors import OutcomeUnknown, TryLater
 from vdb.files import resource
 from vdb.storage.migrate import load_migrations, migrate
-from vdb.storage.sqlite import Synchronous, Writer, leaves_doubt, settle
+from vdb.storage.sqlite import Writer, leaves_doubt, settle
 
 T = TypeVar("T")
 
 
 class CatalogWriter:
-    """Owned by the registry: changes one at a time."""
+    """Owned by the registry: changes one at a time.
 
-    def __init__(self, path: Path, synchronous: Synchronous) -> None:
+    A change is on the medium when it is done, whatever ``storage.synchronous`` says: a collection that the catalog had
+    forgotten would be swept at the next start, with all its points.
+    """
+
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._writer = Writer(path, synchronous)
+        self._writer = Writer(path, "FULL")
         self._in_doubt = False
 
     async def open(self) -> None:
