@@ -50,6 +50,7 @@ def main() -> int:
             print(f"seed {seed} failed after {sum(1 for _ in trace.open()) - 1} steps: {trace}", file=sys.stderr)
             return 1
         shutil.rmtree(folder / "lives")
+        trace.unlink()  # a long run would fill the disk with traces of what went well
         done += 1
         print(f"seed {seed}: {arguments.steps} steps, {time.monotonic() - began:.0f} s", flush=True)
     shutil.rmtree(folder)

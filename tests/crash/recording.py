@@ -27,7 +27,7 @@ VECTORS: Final = {"short": (8, "Dot"), "long": (64, "Euclid")}
 COLLECTION: Final = "crash"
 _TEXTS: Final = ("plain", "naïve", "深い", 'quote " and \\', "\x1e\x1f", "")
 _BULK: Final = 200  # points: with these vectors more than the server decodes in one piece
-_ANSWER_MAX_S: Final = 60.0
+ANSWER_MAX_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -79,12 +79,12 @@ class Writer:
         """
         assert self.pending is None, "settle() comes first"
         at = urlsplit(url)
-        connection = http.client.HTTPConnection(str(at.hostname), at.port, timeout=_ANSWER_MAX_S)
+        connection = http.client.HTTPConnection(str(at.hostname), at.port, timeout=ANSWER_MAX_S)
         try:
             while True:
-                self.pending = self._next_request()
+                self.pending = self.next_request()
                 try:
-                    status, text = _exchange(connection, self.pending)
+                    status, text = exchange(connection, self.pending)
                 except (OSError, http.client.HTTPException):
                     return
                 expected = self.pending.refused_with or 200
@@ -111,7 +111,8 @@ class Writer:
         """Goes on from what was found after a restart."""
         self.points, self.pending = found, None
 
-    def _next_request(self) -> Request:
+    def next_request(self) -> Request:
+        """Something that can be asked for now, in the state of the record."""
         wait = self.random.choice(("true", "true", "false"))
         base = f"/collections/{COLLECTION}/points"
         if self.random.random() < 0.1:
@@ -212,7 +213,8 @@ def as_vector(values: Sequence[float]) -> Vector:
     return tuple(np.array(values, dtype=np.float32).tolist())
 
 
-def _exchange(connection: http.client.HTTPConnection, request: Request) -> tuple[int, bytes]:
+def exchange(connection: http.client.HTTPConnection, request: Request) -> tuple[int, bytes]:
+    """Status and body of the answer; raises OSError and HTTPException where there is none."""
     connection.request(
         request.method, request.path, json.dumps(request.body).encode(), {"content-type": "application/json"}
     )

@@ -44,14 +44,14 @@ def check(loop: CrashLoop) -> None:
 
 @pytest.mark.parametrize("name", FAIL_POINTS)
 def test_a_server_that_dies_while_it_writes(loop: CrashLoop, name: FailPoint) -> None:
-    assert loop.die_at(name, min(7, FAIL_POINTS[name]))
+    assert loop.die_at(name, min(7, FAIL_POINTS[name]), within_s=BUILD_MAX_S)
     check(loop)
 
 
 def test_a_builder_that_dies_changes_nothing_and_the_server_goes_on(loop: CrashLoop) -> None:
     """Every builder dies here; the server is killed as well once the first one has."""
     said = f"the builder exited with {DIED}"
-    assert not loop.die_at("in-build", or_logs=said)
+    assert not loop.die_at("in-build", or_logs=said, within_s=BUILD_MAX_S)
     assert said in loop.storage.with_name("storage.log").read_text()
     check(loop)
 
@@ -81,13 +81,13 @@ def test_a_migration_that_is_cut_short_is_done_again(tmp_path: Path, times: int)
 
 
 def test_a_recovery_from_a_snapshot_that_is_cut_short_leaves_the_old_collection(loop: CrashLoop) -> None:
-    assert loop.die_at("after-commit", 20)
+    assert loop.die_at("after-commit", 20, within_s=BUILD_MAX_S)
     with serving(loop.storage, environment(loop.storage)) as server:
         loop.check(server)
         name = server.call("POST", f"/collections/{COLLECTION}/snapshots")["name"]
         archive = urllib.request.urlopen(f"{server.url}/collections/{COLLECTION}/snapshots/{name}").read()
         assert server.stop() == 0
-    assert loop.die_at("after-commit", 20)
+    assert loop.die_at("after-commit", 20, within_s=BUILD_MAX_S)
     server = dying_at(loop.storage, "in-restore")
     try:
         server.wait_until_listening()
@@ -100,7 +100,7 @@ def test_a_recovery_from_a_snapshot_that_is_cut_short_leaves_the_old_collection(
             method="POST",
         )
         with pytest.raises((OSError, urllib.error.URLError)):
-            urllib.request.urlopen(request, timeout=BUILD_MAX_S * 3)
+            urllib.request.urlopen(request, timeout=BUILD_MAX_S)
         assert server.process.wait(BUILD_MAX_S) == DIED
     finally:
         server.kill()
