@@ -31,6 +31,15 @@ def test_the_first_level_tells_of_the_server_alone(client: Client, create: Creat
     assert telemetry(client)["id"] == answer["id"]
 
 
+def test_a_multivector_counts_once(client: Client, create: Create) -> None:
+    multi = {"size": 4, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}
+    collection = create(vectors=multi)
+    collection.upsert(*({"id": number, "vector": [[1, 2, 3, 4]] * 3} for number in range(5)))
+    (shard,) = by_name(telemetry(client, details_level="4"), collection.name)["shards"]
+    (segment,) = shard["local"]["segments"]
+    assert segment["info"]["num_points"] == segment["info"]["num_vectors"] == 5
+
+
 def test_each_level_tells_more(client: Client, create: Create) -> None:
     collection = create()
     collection.upsert({"id": 1, "vector": [1, 2, 3, 4]}, {"id": 2, "vector": [1, 2, 3, 4]})

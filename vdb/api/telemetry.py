@@ -35,7 +35,7 @@ from vdb.api.collections import describe
 from vdb.api.metrics import excluded_vectors, vectors_by_name
 from vdb.api.routing import Call, Routes
 from vdb.api.statistics import Durations, RouteSnapshot, series_of
-from vdb.collection.state import SlotView
+from vdb.collection.state import SlotView, points_of
 from vdb.config import Settings
 from vdb.hosting import Running
 from vdb.model.bounds import Count
@@ -341,9 +341,11 @@ def _segment(seen: _Seen, view: View, slot: SlotView) -> SegmentTelemetry:
 
 
 def _vector_data(rows: RowsView) -> VectorDataInfo:
+    """Dead rows are counted one by one, also where several made one multivector."""
+    vectors = points_of(rows)
     return VectorDataInfo(
-        num_vectors=rows.alive_count,
-        num_indexed_vectors=0 if rows.rows.graph is None else rows.alive_count,
+        num_vectors=vectors,
+        num_indexed_vectors=0 if rows.rows.graph is None else vectors,
         num_deleted_vectors=rows.length - rows.alive_count,
     )
 

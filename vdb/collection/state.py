@@ -64,7 +64,12 @@ class SlotView:
 
     @property
     def points_count(self) -> int:
-        """Living rows of the vector name that has the most: points without any vector are in no segment."""
+        """Living points of the vector name that has the most: points without any vector are in no segment."""
+        return max((points_of(rows) for rows in self.rows.values()), default=0)
+
+    @property
+    def rows_count(self) -> int:
+        """Living rows of the vector name that has the most."""
         return max((rows.alive_count for rows in self.rows.values()), default=0)
 
     @property
@@ -75,7 +80,7 @@ class SlotView:
     @property
     def indexed_vectors_count(self) -> int:
         """Living vectors that a graph covers; a multivector counts once, however many rows it has."""
-        return sum(_points_of(rows) for rows in self.rows.values() if rows.rows.graph is not None)
+        return sum(points_of(rows) for rows in self.rows.values() if rows.rows.graph is not None)
 
 
 @dataclass(slots=True)
@@ -305,10 +310,10 @@ class State:
         return number
 
 
-def _points_of(rows: RowsView) -> int:
-    """How many points the living rows of a sealed segment belong to: those of a point follow each other."""
+def points_of(rows: RowsView) -> int:
+    """How many points the living rows of a segment belong to: those of a multivector follow each other."""
     if rows.rows.nums_ascend or not rows.alive_count:
-        return rows.alive_count
+        return rows.alive_count  # a point a row
     nums = rows.rows.nums[: rows.length] if rows.alive is None else rows.rows.nums[rows.alive_rows()]
     return int(np.count_nonzero(nums[1:] != nums[:-1])) + 1
 

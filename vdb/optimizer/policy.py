@@ -126,7 +126,7 @@ def _with_smaller(chosen: list[SlotView], sealed: Sequence[SlotView], limits: Li
 def _mismatch(sealed: Sequence[SlotView], config: CollectionConfig) -> Plan | None:
     for slot in sealed:
         assert slot.sealed is not None
-        if slot.points_count and _differs(slot.sealed, config):
+        if slot.rows_count and _differs(slot.sealed, config):
             return Plan("config_mismatch", (slot.number,))
     return None
 
@@ -163,4 +163,4 @@ def _size(slots: Sequence[SlotView]) -> int:
 
 
 def _fits(slots: Sequence[SlotView], limits: Limits) -> bool:
-    return _size(slots) <= limits.segment_bytes and sum(slot.points_count for slot in slots) <= SEGMENT_ROWS_MAX
+    return _size(slots) <= limits.segment_bytes and sum(slot.rows_count for slot in slots) <= SEGMENT_ROWS_MAX
