@@ -7,6 +7,7 @@ graph      finds some times the limit by codes; dead rows and rows that the filt
            originals rescore what stays. The rarer matching rows are, the wider the search
 gather     compares with every row that the filter selects, and with no other
 scan       compares with every row
+           Both compare the int8 codes of a graph first, where there are some, and originals of the best only
 rank       where a matrix is on the disk and its quantised copy is not ignored: orders the rows of a gather or a
            scan by their codes, and reads the originals of the best only
 =========  =========================================================================================================
@@ -33,7 +34,9 @@ from vdb.config import HnswConfig
 from vdb.model.queries import SearchParams
 from vdb.model.vectors import Floats, VectorSpace
 from vdb.query.deadline import Deadline
+from vdb.query.side_by_side import side_by_side
 from vdb.query.view import VectorView, View
+from vdb.segment.coded import compare_codes
 from vdb.segment.distance import goodness_many, goodness_of_pairs, goodness_of_rows, top
 from vdb.segment.fields.bitmaps import membership
 from vdb.segment.quantised import QuantisedRows
@@ -50,7 +53,13 @@ _WIDTH_MIN: Final = 128
 # A filter that leaves out every other row asks for more than twice the width: what stays is thinner in places.
 _FILTER_WIDENING: Final = 1.25
 _COMPARED_MAX: Final = 1 << 22  # numbers that comparisons hold at once, 16 MiB
+# Rows are chosen by their codes from so many on, and where so many times as many are compared as are chosen.
+_CODED_ROWS_MIN: Final = 512
+_CODED_FACTOR_MIN: Final = 4
+_CODED_ROWS: Final = 2_048  # codes compared at once: they stay in the second-level cache
 _LIVING_SHARE_MIN: Final = 0.05  # a segment with more dead rows is about to be rebuilt
+# Searching a segment of so many bytes of float32 takes longer than waking another thread for it.
+_LARGE_BYTES: Final = 4 << 20
 # One more neighbour in the width of a graph search costs as much as comparing with so many gathered rows (measured at
 # 384 dimensions).
 _GRAPH_STEP_COST: Final = 12.0
@@ -119,18 +128,21 @@ def search_many(
     """``search`` for each of ``(q, dim)`` float32, which share everything else.
 
     Together they cost less: a graph searches them on up to ``threads`` threads in one call, and rows that all of them
-    are compared with are read once.
+    are compared with are read once. The segments of a single one are searched on as many threads.
     """
     if allowed is not None and len(allowed) == view.points_count:
         allowed = None
     hnsw = view.config.hnsw_for(vector.space.name)
     searcher = _Searcher(vector.space, queries, count, params or SearchParams(), hnsw, allowed, threads)
-    parts: list[list[Scored]] = [[] for _ in queries]
-    for segment in indexed_only_segments(view, vector) if searcher.params.indexed_only else vector.segments:
+    segments = indexed_only_segments(view, vector) if searcher.params.indexed_only else vector.segments
+
+    def search_one(segment: RowsView) -> list[Scored]:
         deadline.check()
-        for found, scored in zip(parts, searcher.segment(segment), strict=True):
-            found.append(scored)
-    return [Scored.best(found, count) for found in parts]
+        return searcher.segment(segment)
+
+    large = sum(segment.length * vector.space.dim * 4 >= _LARGE_BYTES for segment in segments)
+    found = side_by_side(search_one, segments, min(threads, large) if len(queries) == 1 else 1)
+    return [Scored.best(list(parts), count) for parts in zip(*found, strict=True)] if found else searcher.nothing()
 
 
 def indexed_only_segments(view: View, vector: VectorView) -> list[RowsView]:
@@ -167,7 +179,7 @@ class _Searcher:
             return self._unfiltered(segment)
         rows = segment.rows_among(self.allowed)
         if not len(rows):
-            return self._nothing()
+            return self.nothing()
         count = min(self.count, len(rows))
         if self._may_use_graph(segment, count):
             share = len(rows) / segment.length
@@ -179,13 +191,13 @@ class _Searcher:
     def _unfiltered(self, segment: RowsView) -> list[Scored]:
         count = min(self.count, segment.alive_count)
         if not count:
-            return self._nothing()
+            return self.nothing()
         if self._may_use_graph(segment, count):
             share = max(1.0 - segment.dead_share, _LIVING_SHARE_MIN)
             return self._graph(segment, count, self._width(), share, None)
         return self._compared(segment, count, None)
 
-    def _nothing(self) -> list[Scored]:
+    def nothing(self) -> list[Scored]:
         return [Scored.none()] * len(self.queries)
 
     def _width(self) -> int:
@@ -269,7 +281,35 @@ class _Searcher:
         """The best of all living rows, or of ``rows``."""
         if segment.rows.cold:
             return [self._ranked(segment, query, rows, count) for query in self.queries]
+        chosen = self._chosen_by_codes(segment, count, rows)
+        if chosen is not None:
+            return self._gather_each(segment, chosen, count)
         return self._scan(segment, self.queries, count) if rows is None else self._gather(segment, rows, count)
+
+    def _chosen_by_codes(self, segment: RowsView, count: int, rows: RowNumbers | None) -> list[RowNumbers] | None:
+        """The best of some or all living rows for each query by the codes of the graph, some times ``count``: a quarter
+        of the bytes is read. None where the codes do not tell enough, and where nothing would be gained."""
+        graph = segment.rows.graph
+        # Codes that a quantile has clipped order more roughly.
+        candidates = (RESCORE_FACTOR if segment.rows.quantised is None else COARSE_OVERSAMPLING) * count
+        compared = segment.alive_count if rows is None else len(rows)
+        if graph is None or self.params.exact or compared < max(_CODED_ROWS_MIN, _CODED_FACTOR_MIN * candidates):
+            return None
+        compare = compare_codes(self.space, graph, segment.length, self.queries)
+        if compare is None:
+            return None
+        if rows is None:
+            rows = segment.alive_rows()
+        best: list[list[RowNumbers]] = [[] for _ in self.queries]
+        step = max(1, _COMPARED_MAX // len(self.queries))
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            values = np.empty((len(self.queries), len(part)), dtype=np.float32)
+            for place in range(0, len(part), _CODED_ROWS):
+                values[:, place : place + _CODED_ROWS] = compare(part[place : place + _CODED_ROWS])
+            for found, each in zip(best, values, strict=True):
+                found.append(part[top(each, candidates)])
+        return [np.concatenate(found) for found in best]
 
     def _rescored(
         self,
