@@ -1,0 +1,1 @@
+"""What vdb is compared with: one file a peer behind one interface, each in a virtual environment of its own."""
