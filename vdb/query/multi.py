@@ -23,7 +23,6 @@ examples compare all points.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -40,15 +39,15 @@ from vdb.query.examples import ExampleValue, Lookup
 from vdb.query.max_sim import Positions, finite, goodness_of, max_sim, some_tokens, token_similarities
 from vdb.query.multi_candidates import TokenSearch
 from vdb.query.multi_documents import Documents
-from vdb.query.nearest import COARSE_OVERSAMPLING, RESCORE_FACTOR, Scored, indexed_only_segments
+from vdb.query.nearest import Scored, indexed_only_segments
 from vdb.query.searchable import Combine, Searchable, wrong_kind
 from vdb.query.similarity import rows_at_once
 from vdb.query.view import VectorView, View
+from vdb.query.widths import COARSE_OVERSAMPLING, RESCORE_FACTOR, oversampled
 from vdb.segment.distance import top
 from vdb.segment.rows import RowsView
 
 _BLOCK_ROWS: Final = 8_192  # rows compared at once: their products with 32 tokens take a megabyte
-_CANDIDATES_MAX: Final = 2**31  # more points than there are; a client's oversampling has no bound
 
 
 class MultiVectors(Searchable[Floats]):
@@ -157,7 +156,7 @@ class MultiVectors(Searchable[Floats]):
             return None
         usual = COARSE_OVERSAMPLING if quantised.coarse else RESCORE_FACTOR
         oversampling = usual if asked is None or asked.oversampling is None else asked.oversampling
-        wanted = math.ceil(min(oversampling * count, _CANDIDATES_MAX))
+        wanted = oversampled(count, oversampling)
         if wanted >= len(documents.nums):
             return None
         values = np.zeros(len(documents.nums), dtype=np.float32)

@@ -24,14 +24,19 @@ from vdb.model.vectors import Floats
 from vdb.query.deadline import Deadline
 from vdb.query.max_sim import Positions, finite, some_tokens, token_similarities
 from vdb.query.multi_documents import Documents
-from vdb.query.nearest import COARSE_FACTOR, COARSE_OVERSAMPLING
+from vdb.query.widths import (
+    COARSE_FACTOR,
+    COARSE_OVERSAMPLING,
+    FILTER_WIDENING,
+    is_worth_a_graph,
+    oversampled,
+    width_of,
+)
 from vdb.segment.coded import compare_codes
 from vdb.segment.distance import top
 from vdb.segment.hnsw import Graph
 from vdb.segment.rows import RowNumbers, RowsView
 
-_WIDTH_MIN: Final = 128  # of each token's search, where the client does not say; also the rows that it finds
-_FILTER_WIDENING: Final = 1.25  # a filter thins the graph: where it leaves one row in two, more than twice the width
 # COARSE_OVERSAMPLING times the limit are compared whole, and at least so many times the width, a tenth of all the work.
 _CANDIDATES_OF_WIDTH: Final = 2
 # One more neighbour in the width of all tokens' searches costs as much as comparing so many rows with all tokens
@@ -43,7 +48,6 @@ _FOUND_BY_MIN: Final = 0.35
 _PROBE: Final = 4  # every fourth token is searched first
 _PROBE_TOKENS_MIN: Final = 16  # fewer are searched at once
 _TOKENS_AT_ONCE: Final = 256  # between two looks at the deadline
-_CANDIDATES_MAX: Final = 2**31  # more points than there are; a client's oversampling has no bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +83,19 @@ class TokenSearch:
         return np.sort(points[top(values, wanted)]) if len(points) >= count else None
 
     def _may_use(self, graph: Graph, segment: RowsView) -> bool:
-        """False below ``full_scan_threshold`` (KiB of float32), and where bits lead a graph that are to be ignored."""
+        """False also where bits lead a graph that are to be ignored."""
         quantization = self.params.quantization
         ignored = quantization is not None and quantization.ignore
         if self.params.exact or (graph.coarse and (ignored or segment.rows.quantised is None)):
             return False
-        size_bytes = segment.alive_count * segment.rows.space.dim * 4
-        return size_bytes >= self.hnsw.full_scan_threshold * 1024
-
-    @property
-    def _asked_width(self) -> int:
-        return self.params.hnsw_ef or max(self.hnsw.ef_construct, _WIDTH_MIN)
+        return is_worth_a_graph(segment, self.hnsw)
 
     def _width(self, documents: Documents, graph: Graph) -> int:
         """Rows for each token to find, so that as many count as without a filter and dead rows."""
         segment = documents.segment
-        width = self._asked_width * segment.length / documents.length
+        width = width_of(self.params, self.hnsw) * segment.length / documents.length
         if documents.length < segment.alive_count:
-            width *= _FILTER_WIDENING
+            width *= FILTER_WIDENING
         if graph.coarse:
             width *= COARSE_FACTOR
         return math.ceil(min(width, segment.length))
@@ -106,8 +105,8 @@ class TokenSearch:
         quantization = self.params.quantization
         oversampling = None if quantization is None or quantization.ignore else quantization.oversampling
         if oversampling is not None and segment.rows.quantised is not None:
-            return math.ceil(min(oversampling * count, _CANDIDATES_MAX))
-        return max(COARSE_OVERSAMPLING * count, _CANDIDATES_OF_WIDTH * self._asked_width)
+            return oversampled(count, oversampling)
+        return max(COARSE_OVERSAMPLING * count, _CANDIDATES_OF_WIDTH * width_of(self.params, self.hnsw))
 
     def _search(self, graph: Graph, tokens: Floats, width: int) -> list[RowNumbers]:
         """The rows that each token finds."""

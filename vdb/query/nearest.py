@@ -21,7 +21,6 @@ than what there is.
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import dataclass, replace
 from typing import Final
@@ -36,6 +35,16 @@ from vdb.model.vectors import Floats, VectorSpace
 from vdb.query.deadline import Deadline
 from vdb.query.side_by_side import side_by_side
 from vdb.query.view import VectorView, View
+from vdb.query.widths import (
+    COARSE_FACTOR,
+    COARSE_OVERSAMPLING,
+    FILTER_WIDENING,
+    RESCORE_FACTOR,
+    is_worth_a_graph,
+    oversampled,
+    standing_in,
+    width_of,
+)
 from vdb.segment.coded import compare_codes
 from vdb.segment.distance import goodness_many, goodness_of_pairs, goodness_of_rows, top
 from vdb.segment.fields.bitmaps import membership
@@ -43,15 +52,7 @@ from vdb.segment.quantised import QuantisedRows
 from vdb.segment.recipe import indexing_bytes, recipe_for
 from vdb.segment.rows import RowNumbers, RowsView
 
-RESCORE_FACTOR: Final = 2  # a graph of codes finds so many times the limit, and float32 rows choose among them
-COARSE_OVERSAMPLING: Final = 4  # the same for binary and product codes, where the client does not say
-COARSE_FACTOR: Final = 2  # a graph of bits is searched so many times as widely, as bits order only roughly
-_CANDIDATES_MAX: Final = 2**31  # more rows than a segment has; a client's oversampling has no bound
 _GRAPH_COUNT_MAX: Final = 4_096  # beyond this many neighbours comparing with every row is no slower
-# Of a graph search where the client does not say: one graph holds what others split over several.
-_WIDTH_MIN: Final = 128
-# A filter that leaves out every other row asks for more than twice the width: what stays is thinner in places.
-_FILTER_WIDENING: Final = 1.25
 _COMPARED_MAX: Final = 1 << 22  # numbers that comparisons hold at once, 16 MiB
 # Rows are chosen by their codes from so many on, and where so many times as many are compared as are chosen.
 _CODED_ROWS_MIN: Final = 512
@@ -183,7 +184,7 @@ class _Searcher:
         count = min(self.count, len(rows))
         if self._may_use_graph(segment, count):
             share = len(rows) / segment.length
-            width = int(_FILTER_WIDENING * self._width() / share)
+            width = int(FILTER_WIDENING * self._width() / share)
             if width * _GRAPH_STEP_COST < len(rows):
                 return self._graph(segment, count, width, share, rows)
         return self._compared(segment, count, rows)
@@ -201,16 +202,15 @@ class _Searcher:
         return [Scored.none()] * len(self.queries)
 
     def _width(self) -> int:
-        return self.params.hnsw_ef or max(self.hnsw.ef_construct, _WIDTH_MIN)
+        return width_of(self.params, self.hnsw)
 
     def _may_use_graph(self, segment: RowsView, count: int) -> bool:
-        """False below ``full_scan_threshold`` (KiB of float32), where comparing with every row is as fast."""
         if segment.rows.graph is None or self.params.exact or count > _GRAPH_COUNT_MAX:
             return False
         # Bits alone cannot do what an unquantised graph does: without the quantised copy, originals are compared.
         if segment.rows.graph.coarse and self._quantised(segment) is None:
             return False
-        return segment.alive_count * self.space.dim * 4 >= self.hnsw.full_scan_threshold * 1024
+        return is_worth_a_graph(segment, self.hnsw)
 
     def _quantised(self, segment: RowsView) -> QuantisedRows | None:
         quantization = self.params.quantization
@@ -225,13 +225,12 @@ class _Searcher:
         """How many rows codes choose, for originals to choose ``count`` of. A wider search has more to choose from."""
         quantised = self._quantised(segment)
         if quantised is None:
-            # A graph whose codes a quantile has clipped, and which are not to count, has to find more.
-            return (RESCORE_FACTOR if segment.rows.quantised is None else COARSE_OVERSAMPLING) * count
+            return standing_in(segment, count)
         quantization = self.params.quantization
         if not self._rescores():
             return count
         if quantization is not None and quantization.oversampling is not None:
-            return math.ceil(min(quantization.oversampling * count, _CANDIDATES_MAX))
+            return oversampled(count, quantization.oversampling)
         return max(COARSE_OVERSAMPLING * count, self._width() // 2) if quantised.coarse else RESCORE_FACTOR * count
 
     def _graph(
@@ -290,8 +289,7 @@ class _Searcher:
         """The best of some or all living rows for each query by the codes of the graph, some times ``count``: a quarter
         of the bytes is read. None where the codes do not tell enough, and where nothing would be gained."""
         graph = segment.rows.graph
-        # Codes that a quantile has clipped order more roughly.
-        candidates = (RESCORE_FACTOR if segment.rows.quantised is None else COARSE_OVERSAMPLING) * count
+        candidates = standing_in(segment, count)
         compared = segment.alive_count if rows is None else len(rows)
         if graph is None or self.params.exact or compared < max(_CODED_ROWS_MIN, _CODED_FACTOR_MIN * candidates):
             return None
