@@ -6,7 +6,6 @@ So only a small collection's index is built there; else a child reads SQLite and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,6 @@ from vdb.storage.points import read_payload_page
 from vdb.storage.sqlite import Readers
 
 _PAGE_POINTS: Final = 1_000
-_NICENESS: Final = 10  # searches and writes go first
 
 
 class FieldJob(msgspec.Struct, frozen=True):
@@ -59,8 +57,6 @@ def _read_values(readers: Readers, after: int, index: FieldIndex) -> list[tuple[
 
 def main(job_path: Path) -> int:
     """The process's entry: writes the file and exits 0. A failure is a traceback on stderr and 1."""
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
     job = msgspec.json.decode(job_path.read_bytes(), type=FieldJob)
     readers = Readers(Path(job.database))
     try:

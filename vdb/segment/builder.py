@@ -32,7 +32,6 @@ from vdb.segment.manifest import (
 from vdb.segment.recipe import Recipe
 
 _COPY_ROWS: Final = 4_096
-_NICENESS: Final = 10  # searches and writes go first
 
 
 class JobInput(msgspec.Struct, frozen=True):
@@ -175,8 +174,6 @@ def _exit_if_orphaned() -> None:
 
 def main(job_path: str) -> int:
     """The process's entry: reads the job, writes the segment, exits 0. A failure is a traceback on stderr and 1."""
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
     sys.setswitchinterval(0.005)
     build(msgspec.json.decode(Path(job_path).read_bytes(), type=Job))
     return 0
