@@ -141,6 +141,7 @@ def run(host: str, port: int, connections: int, seconds: float, requests: list[b
         "seconds": elapsed,
         "per_second": len(latencies) / elapsed,
         "p50_ms": latencies[len(latencies) // 2] * 1000,
+        "p95_ms": latencies[int(len(latencies) * 0.95)] * 1000,
         "p99_ms": latencies[int(len(latencies) * 0.99)] * 1000,
         "max_ms": latencies[-1] * 1000,
         "answer_bytes": answer_bytes / len(latencies),

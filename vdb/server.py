@@ -45,7 +45,7 @@ from vdb.tls import Certificates
 log = logging.getLogger("vdb.server")
 
 # Objects, and collections of younger ones, between two collections of each generation. Work that makes a hundred
-# thousand objects and keeps them for a moment (building a field index does) is not interrupted by full collections,
+# thousand objects and keeps them for a moment (reading a field index does) is not interrupted by full collections,
 # which hold the event loop for 50 ms; reference counts free nearly all of what requests leave behind.
 COLLECTED_EVERY: Final = (10_000, 10, 50)
 

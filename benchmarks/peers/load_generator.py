@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import selectors
 import subprocess
 import sys
 import threading
@@ -12,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.load import Connection, read_requests, write_requests
+from benchmarks.load import write_requests
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+LOAD: Final = Path(__file__).resolve().parents[1] / "load.py"
 
 Figures = dict[str, float]
 
@@ -67,52 +66,13 @@ def over_http(port: int, requests: Sequence[bytes], clients: int, seconds: float
     """The same from a process of its own, over keep-alive connections."""
     write_requests(scratch, list(requests))
     finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.peers.load_generator", str(port), str(clients), str(seconds), str(scratch)],
-        cwd=ROOT,
+        [sys.executable, str(LOAD), "127.0.0.1", str(port), str(clients), str(seconds), str(scratch)],
         stdout=subprocess.PIPE,
         check=True,
     )
     figures: Figures = json.loads(finished.stdout)
-    return figures
-
-
-def _run(port: int, clients: int, seconds: float, requests: Sequence[bytes]) -> Figures:
-    selector = selectors.DefaultSelector()
-    latencies: list[float] = []
-    sent = 0
-    started = time.perf_counter()
-    until = started + seconds
-
-    def send(connection: Connection) -> None:
-        nonlocal sent
-        complete = connection.send(requests[sent % len(requests)])
-        sent += 1
-        events = selectors.EVENT_READ if complete else selectors.EVENT_READ | selectors.EVENT_WRITE
-        selector.modify(connection.socket, events, connection)
-
-    for _ in range(clients):
-        connection = Connection("127.0.0.1", port)
-        selector.register(connection.socket, selectors.EVENT_READ, connection)
-        send(connection)
-    active = clients
-    while active:
-        for key, events in selector.select():
-            connection = key.data
-            if events & selectors.EVENT_WRITE and connection.send_more():
-                selector.modify(connection.socket, selectors.EVENT_READ, connection)
-            if not events & selectors.EVENT_READ or not connection.receive():
-                continue
-            latencies.append(time.perf_counter() - connection.started)
-            if not connection.received.startswith(b"HTTP/1.1 200"):
-                raise SystemExit(f"failed: {bytes(connection.received[:300])!r}")
-            if time.perf_counter() < until:
-                send(connection)
-            else:
-                selector.unregister(connection.socket)
-                active -= 1
-    return summary(latencies, time.perf_counter() - started)
-
-
-if __name__ == "__main__":
-    of_port, of_clients, of_seconds, path = sys.argv[1:]
-    print(json.dumps(_run(int(of_port), int(of_clients), float(of_seconds), read_requests(Path(path)))))
+    if figures["failed"]:
+        raise SystemExit(f"{figures['failed']:.0f} of {figures['requests']:.0f} searches failed")
+    return {key: figures[key] for key in ("per_second", "p50_ms", "p95_ms", "p99_ms")} | {
+        "searches": figures["requests"]
+    }

@@ -143,17 +143,7 @@ class CrashLoop:
         server.kill()
 
     def _write_and_kill(self, server: VdbProcess, during_build: bool) -> None:
-        enough = threading.Event()
-        left = self.random.randint(1, WRITES_MAX)
-        lock = threading.Lock()
-
-        def count_down() -> None:
-            nonlocal left
-            with lock:
-                left -= 1
-                if left <= 0:
-                    enough.set()
-
+        enough, count_down = enough_after(self.random.randint(1, WRITES_MAX))
         jitter_s = self.random.uniform(0, JITTER_MAX_S if during_build else POLL_S)
         with ThreadPoolExecutor(WRITERS) as pool:
             tasks = [pool.submit(writer.write_until_gone, server.url, count_down) for writer in self.writers]
@@ -232,6 +222,20 @@ class CrashLoop:
                     right += len(set(answered) & set(best))
                     wanted += len(best)
         assert right >= RECALL_MIN * wanted, f"search of {name} found {right} of {wanted}"
+
+
+def enough_after(calls: int) -> tuple[threading.Event, Callable[[], None]]:
+    """An event, and what sets it when threads have called it so many times."""
+    enough, lock, left = threading.Event(), threading.Lock(), calls
+
+    def count_down() -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            if left <= 0:
+                enough.set()
+
+    return enough, count_down
 
 
 def _settings() -> dict[str, Any]:

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from scripts.vdb_process import VdbProcess, serving
-from tests.crash.crash_loop import BUILD_MAX_S, WRITING_MAX_S, CrashLoop, create
+from tests.crash.crash_loop import BUILD_MAX_S, WRITING_MAX_S, CrashLoop, create, enough_after
 from tests.crash.recording import ANSWER_MAX_S, COLLECTION, Points, Step, Writer, exchange
 from tests.power_cut.disk import CuttableDisk
 from vdb.storage.sqlite import Synchronous
@@ -202,17 +202,7 @@ class PowerCutLoop:
 
     def _write_and_cut(self, server: VdbProcess, writers: list[CutWriter], kind: str) -> float:
         """When the power went."""
-        enough = threading.Event()
-        left = self.random.randint(1, WRITES_MAX)
-        lock = threading.Lock()
-
-        def count_down() -> None:
-            nonlocal left
-            with lock:
-                left -= 1
-                if left <= 0:
-                    enough.set()
-
+        enough, count_down = enough_after(self.random.randint(1, WRITES_MAX))
         jitter_s = self.random.uniform(0, FLUSHES_MAX_S if kind == "flush" else JITTER_MAX_S)
         with ThreadPoolExecutor(len(writers)) as pool:
             tasks = [pool.submit(each.write_until_cut, server.url, self.disk, count_down) for each in writers]

@@ -305,7 +305,7 @@ def _of_collection(seen: _Seen, running: Running, name: str) -> Iterator[tuple[s
     yield "snapshot_creation_running", "snapshots that are being made", label, snapshots.creating[own]
     yield "snapshot_recovery_running", "recoveries from a snapshot under way", label, snapshots.recovering[own]
     yield "snapshot_created_total", "snapshots made since the start", label, snapshots.created[own]
-    meter = None if seen.hardware is None else seen.hardware.get(running.entry.name, Meter())
+    meter = None if seen.hardware is None else seen.hardware.get(own, Meter())
     if meter is not None:
         usage = meter.usage()
         for field in usage.__struct_fields__:
