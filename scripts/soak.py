@@ -8,6 +8,7 @@ descriptors  open files and sockets of the server, likewise
 wal_bytes    the ``-wal`` file: never above ``WAL_BYTES_MAX``
 log_bytes    operations kept in the log table: never above ``wal_capacity_mb`` and what one trim leaves
 quiet_s      from the last write until the collection is green
+blocked_ms   the longest that the event loop was kept by one step (``tests/watchdog/loop_watch.py``)
 ============ =========================================================================================================
 
 The points live in a fixed space of ids, so that what is stored does not grow while they are written, changed and
@@ -36,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import msgspec
 
 from scripts.vdb_process import VdbProcess, serving
+from tests.watchdog.loop_watch import Report
 
 COLLECTION: Final = "soak"
 PATH: Final = f"/collections/{COLLECTION}"
@@ -51,6 +53,9 @@ QUIET_MAX_S: Final = 60.0
 MEMORY_GROWTH_MAX: Final = 1.15  # of the last third beside the second: caches fill, and a leak goes on
 MEMORY_SLACK_BYTES: Final = 24 * 2**20  # what one build or snapshot more or less makes
 DESCRIPTORS_SLACK: Final = 40  # files of one generation of segments more or less
+# Of computing. Waiting counts too, but that a neighbour of the machine took a processor away, nobody in it can tell.
+BLOCKED_MAX_MS: Final = 20.0
+WATCHED_SERVER: Final = Path(__file__).resolve().parents[1] / "tests" / "watchdog" / "watched_server.py"
 
 
 class Sample(msgspec.Struct):
@@ -74,6 +79,7 @@ class Figures(msgspec.Struct):
     wal_bytes_max: int
     log_bytes_max: int
     quiet_s: float
+    blocked_ms: list[float]  # the five longest steps
     wrong: list[str]
 
 
@@ -218,13 +224,16 @@ class Soak:
         descriptors = [statistics.median(sample.descriptors for sample in part) for part in (middle, last)]
         figures = Figures(
             seconds=self._seconds,
-            **self.counts,
+            writes=self.counts["writes"],
+            reads=self.counts["reads"],
+            snapshots=self.counts["snapshots"],
             memory_ratio=memory[1] / memory[0],
             memory_bytes=int(memory[1]),
             descriptors=int(descriptors[1]),
             wal_bytes_max=max(sample.wal_bytes for sample in self.samples),
             log_bytes_max=max(sample.log_bytes for sample in self.samples),
             quiet_s=quiet_s,
+            blocked_ms=[],
             wrong=list(self._failures),
         )
         if memory[1] > memory[0] * MEMORY_GROWTH_MAX + MEMORY_SLACK_BYTES:
@@ -264,11 +273,15 @@ class Soak:
 
 def soak(storage: Path, seconds: float, seed: int) -> Figures:
     """Starts a server, loads it, stops it; Linux only."""
-    with serving(storage) as server:
+    path = storage.with_name(storage.name + ".report")
+    with serving(storage, command=[sys.executable, str(WATCHED_SERVER), str(path)]) as server:
         figures = Soak(server, seconds, seed).run()
         if server.stop() != 0:
             figures.wrong.append("the server did not leave in order")
-        return figures
+    report = msgspec.json.decode(path.read_bytes(), type=Report)
+    figures.blocked_ms = [step.blocked_ms for step in report.steps[:5]]
+    figures.wrong += [f"a step computed too long: {step}" for step in report.steps if step.cpu_ms > BLOCKED_MAX_MS]
+    return figures
 
 
 def main() -> int:
