@@ -84,6 +84,28 @@ async def test_wal_capacity_mb_bounds_the_log_of_operations(opened: Open) -> Non
         assert collection.view.points_count == 20
 
 
+async def test_the_database_file_does_not_keep_the_room_that_the_log_has_taken(opened: Open, folder: Path) -> None:
+    payload = b'{"text":"' + b"x" * 100_000 + b'"}'
+    async with opened(wal_config={"wal_capacity_mb": 2}) as collection:
+        for _ in range(40):
+            await collection.write(Upsert([1], [payload], []))
+    assert (folder / DATABASE_NAME).stat().st_size < 3 * 2**19
+
+
+async def test_where_nothing_is_written_sqlites_log_gives_its_space_back(
+    opened: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flusher, "_LOOK_S", 0.01)
+    payload = b'{"text":"' + b"x" * 2_000_000 + b'"}'
+    log = folder / (DATABASE_NAME + "-wal")
+    async with opened(optimizers_config={"flush_interval_sec": 0}) as collection:
+        await collection.write(Upsert([1], [payload], []))
+        assert log.stat().st_size > len(payload)
+        await until(lambda: log.stat().st_size == 0)
+        await collection.write(Upsert([2], [payload], []))
+        await until(lambda: log.stat().st_size == 0)
+
+
 async def test_constant_reads_do_not_keep_the_log_from_being_emptied(
     opened: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

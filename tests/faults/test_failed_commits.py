@@ -273,7 +273,7 @@ async def test_an_index_whose_commit_failed_is_there_or_not(tmp_path: Path) -> N
 
 async def test_a_log_that_cannot_be_cut_stops_nobody(tmp_path: Path) -> None:
     faults = Faults(sqlite3.SQLITE_FULL, only_commits=True)
-    async with faulty(tmp_path, faults, wal_config={"wal_capacity_mb": 1}) as collection:
+    async with faulty(tmp_path, faults, wal_config={"wal_capacity_mb": 4}) as collection:
         for point in range(2):
             await collection.write(upsert(point, payload="x" * 500_000))
         faults.healthy, faults.failing = 1, 1  # the write's own COMMIT passes

@@ -75,6 +75,7 @@ ReadThread = Callable[[Resolve], Awaitable[PointOperation]]
 GROUP_OPERATIONS_MAX: Final = 512  # one transaction's operations: bounds the wait of the first of them
 GROUP_BYTES_MAX: Final = 16 * 2**20  # and its vectors and payloads
 FREEZE_BYTES: Final = 8 * 2**20  # a segment in memory takes rows up to this size: its scan stays about a millisecond
+_LOG_CAPACITY_PARTS: Final = 4  # the log is cut when it is beyond such a part of its capacity
 SETTLE_RETRY_S: Final = 1.0  # between two looks at a disk that would not tell whether a transaction is there
 
 
@@ -387,11 +388,13 @@ class Actor:
         return applied
 
     async def _trim_log(self) -> None:
-        """Cuts the log to half its capacity when it is over, so that cutting is rare."""
-        capacity_bytes = self._state.config.wal_config.wal_capacity_mb * 2**20
-        if self._log_bytes > capacity_bytes:
+        """Cuts the log long before its capacity: what it frees in the database file is used again and not given back,
+        so that the file would stay larger by all that the log has ever held.
+        """
+        bound = self._state.config.wal_config.wal_capacity_mb * 2**20 // _LOG_CAPACITY_PARTS
+        if self._log_bytes > bound:
             try:
-                self._log_bytes = await self._writer.run(lambda connection: log.trim(connection, capacity_bytes // 2))
+                self._log_bytes = await self._writer.run(lambda connection: log.trim(connection, bound // 2))
             except TryLater as error:  # whether the old entries are there or not, nothing depends on them
                 logger.warning("collection %s: the log is not cut: %s", self.name, error)
                 self.trouble = error

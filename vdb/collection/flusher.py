@@ -5,7 +5,8 @@ there: a power cut takes what came within the last interval, at most.
 
 SQLite checkpoints by itself too, whenever its log has grown by some megabytes. But the log starts again at its head
 only when nobody reads from it, and where searches overlap that moment never comes. So when the log is beyond its bound
-reads wait, for as long as those under way take to end.
+reads wait, for as long as those under way take to end. They do so too when nothing was written for an interval: then
+the log gives its space back.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK_S: Final = 1.0  # between two looks at the size of the log, and at an interval that may have been changed
 _READER_PAUSE_S: Final = 30.0  # after somebody read from the log for very long (a snapshot does), until the next try
+_IDLE_BYTES: Final = 2**20  # a log that is smaller may stay: the next writes would only make it grow again
 
 
 class Flusher:
@@ -42,22 +44,34 @@ class Flusher:
         while actor.failure is None:
             published, dirty_since = actor.published, trio.current_time()
             if actor.view.seq == flushed:
-                await published.wait()
+                with trio.move_on_after(max(self._interval_s, _LOOK_S)) as quiet:
+                    await published.wait()
+                if quiet.cancelled_caught:
+                    if self._is_longer_than(_IDLE_BYTES):
+                        await self._flush(whole=True)
+                    await published.wait()
                 continue
             while not self._is_due(dirty_since):  # noqa: ASYNC110 - the log grows, and the interval changes, unasked
                 await trio.sleep(min(_LOOK_S, max(0.0, dirty_since + self._interval_s - trio.current_time())))
-            newest, whole = actor.view.seq, self._is_too_long()
-            try:
-                done = await actor.flush(self._readers if whole else None)
-            except TryLater as error:
-                logger.warning("collection %s: what was written stays in SQLite's log: %s", actor.name, error)
-                await trio.sleep(_LOOK_S)
-            except CollectionBroken:
-                return
-            else:
+            newest = actor.view.seq
+            if await self._flush(whole=self._is_too_long()):
                 flushed = newest
-                if whole and not done:
-                    self._whole_from = trio.current_time() + _READER_PAUSE_S
+            else:
+                await trio.sleep(_LOOK_S)
+
+    async def _flush(self, *, whole: bool) -> bool:
+        """False where the disk has no room for it now. ``whole`` empties the log as well, unless somebody reads on."""
+        actor = self._actor
+        try:
+            done = await actor.flush(self._readers if whole else None)
+        except TryLater as error:
+            logger.warning("collection %s: what was written stays in SQLite's log: %s", actor.name, error)
+            return False
+        except CollectionBroken:  # which ends `run`
+            return False
+        if whole and not done:
+            self._whole_from = trio.current_time() + _READER_PAUSE_S
+        return True
 
     @property
     def _interval_s(self) -> float:
@@ -67,9 +81,10 @@ class Flusher:
         return trio.current_time() >= dirty_since + self._interval_s or self._is_too_long()
 
     def _is_too_long(self) -> bool:
-        if trio.current_time() < self._whole_from:
-            return False
+        return trio.current_time() >= self._whole_from and self._is_longer_than(WAL_BYTES_MAX)
+
+    def _is_longer_than(self, size_bytes: int) -> bool:
         try:
-            return self._log.stat().st_size > WAL_BYTES_MAX
+            return self._log.stat().st_size > size_bytes
         except OSError:
             return False
