@@ -111,7 +111,7 @@ async def test_after_a_power_cut_everything_is_read_again(
         assert files_read == []  # it was closed: the machine was shut down in order
     path.write_bytes(msgspec.json.encode(known | {"boot": boot, "clean": False}))
     async with sealed(**INDEXED):
-        assert sorted(files_read) == ["1.graph", "1.matrix", "1.nums"]
+        assert sorted(files_read) == ["1.graph", "1.matrix", "1.nums", "1.order"]
 
 
 async def test_a_server_that_was_killed_does_not_read_everything_again(
@@ -131,14 +131,14 @@ async def test_a_damaged_list_of_what_is_known_is_no_list(
 ) -> None:
     (folder / VERIFIED_NAME).write_bytes(content)
     async with sealed(**INDEXED) as collection:
-        assert sorted(files_read) == ["1.graph", "1.matrix", "1.nums"]
+        assert sorted(files_read) == ["1.graph", "1.matrix", "1.nums", "1.order"]
         assert collection.rebuilt == []
 
 
 async def test_a_copied_folder_is_read_again(sealed: Open, folder: Path, files_read: list[str], tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     async with opening(tmp_path / "copy", **INDEXED):
-        assert sorted(files_read) == ["1.graph", "1.matrix", "1.nums"]
+        assert sorted(files_read) == ["1.graph", "1.matrix", "1.nums", "1.order"]
 
 
 async def test_a_medium_that_loses_bits_is_found_out_while_the_collection_is_open(

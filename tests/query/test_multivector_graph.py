@@ -90,7 +90,8 @@ class Passages:
         source = JobInput(str(matrix), "<f4", str(nums), len(rows))
         recipe = recipe_for(self.config, "", len(rows))
         distance = self.space.distance.value
-        build(Job(str(folder), (JobVector(0, "", self.space.dim, distance, "float32", recipe, (source,)),)))
+        vector = JobVector(0, "", self.space.dim, distance, "float32", recipe, (source,), multi=True)
+        build(Job(str(folder), (vector,)))
         return reopened(folder).rows[0]
 
     @property

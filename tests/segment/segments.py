@@ -102,15 +102,16 @@ class World:
         self.masked = MaskedRows(self.segment.rows[0])
         self.dead = np.zeros(len(block), dtype=np.bool_)
 
-    def kill(self, rows: RowNumbers) -> None:
-        self.masked.kill(rows)
-        self.dead[rows] = True
+    def kill(self, points: RowNumbers) -> None:
+        """Points are called as their places in ``block``."""
+        self.masked.kill(np.flatnonzero(np.isin(self.segment.rows[0].nums, points)))
+        self.dead[points] = True
 
     def reopen(self) -> None:
         self.segment = reopened(self.segment.folder)
         self.masked = MaskedRows(self.segment.rows[0])
         if self.dead.any():
-            self.masked.kill(np.flatnonzero(self.dead))
+            self.kill(np.flatnonzero(self.dead))
 
     def search(self, query: Floats, count: int = 10, allowed: Sequence[int] | None = None, **params: Any) -> Scored:
         return self.search_many(query[None], count, allowed, **params)[0]

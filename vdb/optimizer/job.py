@@ -50,6 +50,7 @@ def prepare(
                 recipe=recipe_for(config, name, rows, present),
                 inputs=inputs,
                 previous=previous,
+                multi=space.multi,
             )
         )
     if not any(vector.inputs for vector in vectors):

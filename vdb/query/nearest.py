@@ -46,7 +46,7 @@ from vdb.query.widths import (
     width_of,
 )
 from vdb.segment.coded import compare_codes
-from vdb.segment.distance import goodness_many, goodness_of_pairs, goodness_of_rows, top
+from vdb.segment.distance import goodness_many, goodness_of_pairs, goodness_of_rows
 from vdb.segment.fields.bitmaps import membership
 from vdb.segment.quantised import QuantisedRows
 from vdb.segment.recipe import indexing_bytes, recipe_for
@@ -306,7 +306,7 @@ class _Searcher:
             for place in range(0, len(part), _CODED_ROWS):
                 values[:, place : place + _CODED_ROWS] = compare(part[place : place + _CODED_ROWS])
             for found, each in zip(best, values, strict=True):
-                found.append(part[top(each, candidates)])
+                found.append(part[segment.best(each, candidates, part)])
         return [np.concatenate(found) for found in best]
 
     def _rescored(
@@ -325,10 +325,10 @@ class _Searcher:
             rows = rows[:candidates]
         if self._rescores():
             if len(rows) > candidates:
-                rows = rows[top(quantised.estimate(query, rows), candidates)]
+                rows = rows[segment.best(quantised.estimate(query, rows), candidates, rows)]
             return self._gather_one(segment, query, rows, count)
         values = quantised.estimate(query, rows)
-        best = top(values, count)
+        best = segment.best(values, count, rows)
         return Scored(segment.rows.nums[rows[best]], values[best])
 
     def _ranked(self, segment: RowsView, query: Floats, rows: RowNumbers | None, count: int) -> Scored:
@@ -341,10 +341,10 @@ class _Searcher:
             if looked_at < compared:
                 values = quantised.rank(query, rows)
                 if rows is not None:
-                    chosen = rows[top(values, looked_at)]
+                    chosen = rows[segment.best(values, looked_at, rows)]
                 else:
                     living = values if segment.alive is None else np.where(segment.alive, values, -np.inf)
-                    chosen = top(living, looked_at)
+                    chosen = segment.best(living, looked_at)
                 return self._rescored(
                     segment, quantised, query, chosen, candidates, count, ordered=not quantised.binary
                 )
@@ -363,7 +363,7 @@ class _Searcher:
             for values in goodness_many(self.space, queries[start : start + at_once], matrix):
                 if dead is not None:
                     values[dead] = -np.inf
-                rows = top(values, count)
+                rows = segment.best(values, count)
                 scored.append(Scored(segment.rows.nums[rows], values[rows]))
         return scored
 
@@ -374,13 +374,13 @@ class _Searcher:
         for start in range(0, len(self.queries), at_once):
             queries = self.queries[start : start + at_once]
             for values in goodness_of_rows(self.space, queries, segment.rows.gathered, rows):
-                best = top(values, count)
+                best = segment.best(values, count, rows)
                 scored.append(Scored(segment.rows.nums[rows[best]], values[best]))
         return scored
 
     def _gather_one(self, segment: RowsView, query: Floats, rows: RowNumbers, count: int) -> Scored:
         values = goodness_of_rows(self.space, query[None], segment.rows.gathered, rows)[0]
-        best = top(values, count)
+        best = segment.best(values, count, rows)
         return Scored(segment.rows.nums[rows[best]], values[best])
 
     def _gather_each(self, segment: RowsView, found: list[RowNumbers], count: int) -> list[Scored]:
@@ -391,6 +391,7 @@ class _Searcher:
             ]
         rows = np.stack(found)
         values = goodness_of_pairs(self.space, self.queries, segment.rows.gathered[rows])
-        best = np.argsort(-values, axis=1, kind="stable")[:, :count]
-        nums = segment.rows.nums[np.take_along_axis(rows, best, axis=1)]
-        return [Scored(*pair) for pair in zip(nums, np.take_along_axis(values, best, axis=1), strict=True)]
+        nums = segment.rows.nums[rows]
+        best = np.lexsort((nums, -values), axis=1)[:, :count]
+        pairs = zip(np.take_along_axis(nums, best, axis=1), np.take_along_axis(values, best, axis=1), strict=True)
+        return [Scored(*pair) for pair in pairs]

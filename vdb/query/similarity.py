@@ -19,7 +19,6 @@ from vdb.query.deadline import Deadline
 from vdb.query.nearest import Scored
 from vdb.query.view import VectorView
 from vdb.segment.coded import CompareCodes, compare_codes
-from vdb.segment.distance import top
 from vdb.segment.fields.bitmaps import bitmap_of
 from vdb.segment.rows import RowNumbers, RowsView
 
@@ -80,12 +79,12 @@ class Comparison:
         if rows is None and segment.alive is not None:
             values[~segment.alive[:length]] = -np.inf
             length = segment.alive_count
-        best = top(values, min(length, count if rough is None else candidates))
+        best = segment.best(values, min(length, count if rough is None else candidates), rows)
         chosen = best if rows is None else rows[best]
         found = values[best]
         if rough is not None:
             found = self.combine(similarities(self.space, self.examples, segment.rows.gathered[chosen]))
-            order = top(found, count)
+            order = segment.best(found, count, chosen)
             chosen, found = chosen[order], found[order]
         return Scored(segment.rows.nums[chosen], found)
 

@@ -83,6 +83,7 @@ class PinnedRows:
 
     __slots__ = ("matrix", "nums", "space")
     nums_ascend = False  # a point that is written again has two rows
+    by_num = None
     cold = False
     graph = None
     quantised = None

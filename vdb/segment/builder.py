@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 import numpy as np
@@ -29,6 +30,7 @@ from vdb.segment.manifest import (
     VectorEntry,
     describe_file,
 )
+from vdb.segment.neighbourhood import LEAF_ROWS, neighbourhood_order
 from vdb.segment.recipe import Recipe
 
 _COPY_ROWS: Final = 4_096
@@ -60,6 +62,12 @@ class JobVector(msgspec.Struct, frozen=True):
     recipe: Recipe
     inputs: tuple[JobInput, ...]
     previous: Previous | None = None
+    multi: bool = False  # a point's rows follow each other
+
+    @property
+    def ordered(self) -> bool:
+        """Whether rows are to stand in the order of neighbourhoods."""
+        return bool(self.recipe.m) and not self.multi
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -88,11 +96,11 @@ def _build_vector(folder: Path, vector: JobVector) -> VectorEntry:
     ):
         return msgspec.structs.replace(previous.entry, name=vector.name, recipe=vector.recipe)
     space = VectorSpace(vector.name, vector.dim, Distance(vector.distance), Datatype(vector.datatype))
-    matrix, nums, rows = _write_rows(folder, vector, space)
+    rows = _rows(folder, vector, space)
     fail_point("in-build")
     coding = Coding()
-    if rows:
-        values = np.memmap(folder / matrix.name, dtype=space.datatype.dtype, mode="r", shape=(rows, space.dim))
+    if rows.count:
+        values = _open_matrix(folder / rows.matrix.name, space, rows.count)
         coding = code_vectors(folder, vector.vector_id, space, values, vector.recipe, _exit_if_orphaned)
     return VectorEntry(
         vector_id=vector.vector_id,
@@ -100,9 +108,10 @@ def _build_vector(folder: Path, vector: JobVector) -> VectorEntry:
         dim=vector.dim,
         distance=vector.distance,
         datatype=vector.datatype,
-        rows=rows,
-        matrix=matrix,
-        nums=nums,
+        rows=rows.count,
+        matrix=rows.matrix,
+        nums=rows.nums,
+        order=rows.order,
         recipe=vector.recipe,
         graph=coding.graph,
         codes=coding.codes,
@@ -128,28 +137,62 @@ def _linked(source: Path, folder: Path, file: FileEntry) -> bool:
     return True
 
 
-def _write_rows(folder: Path, vector: JobVector, space: VectorSpace) -> tuple[FileEntry, FileEntry, int]:
-    """Writes, or links, the matrix and the points' numbers; returns both and the number of rows."""
-    previous = vector.previous
-    if previous is not None:
-        entry, source = previous.entry, Path(previous.folder)
-        if _linked(source, folder, entry.matrix) and _linked(source, folder, entry.nums):
-            return entry.matrix, entry.nums, entry.rows
-    matrix_path = folder / f"{vector.vector_id}.matrix"
-    nums_path = folder / f"{vector.vector_id}.nums"
-    for path in (matrix_path, nums_path):
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Files of a segment's rows, each flushed to the disk."""
+
+    count: int
+    matrix: FileEntry
+    nums: FileEntry
+    order: FileEntry | None
+
+
+def _rows(folder: Path, vector: JobVector, space: VectorSpace) -> _Rows:
+    """Writes, or links, the matrix, the points' numbers, and the order of rows."""
+    linked = _linked_rows(folder, vector)
+    if linked is not None:
+        return linked
+    stem = str(vector.vector_id)
+    matrix_path, nums_path, order_path = (folder / f"{stem}.{part}" for part in ("matrix", "nums", "order"))
+    for path in (matrix_path, nums_path, order_path):
         path.unlink(missing_ok=True)  # a link into the former segment must never be written to
-    rows = 0
+    count = 0
     with matrix_path.open("wb") as matrix_file, nums_path.open("wb") as nums_file:
         for one in vector.inputs:
-            rows += _copy_rows(space, one, matrix_file, nums_file)
-        for file in (matrix_file, nums_file):
-            file.flush()
-            fsync_file(file.fileno())
-    return describe_file(matrix_path), describe_file(nums_path), rows
+            count += _copy_rows(space, one, matrix_file, nums_file)
+        if not (vector.ordered and count > LEAF_ROWS):
+            _flush(matrix_file, nums_file)
+            return _Rows(count, describe_file(matrix_path), describe_file(nums_path), None)
+    unordered_path = folder / f"{stem}.unordered"
+    matrix_path.rename(unordered_path)
+    unordered = _open_matrix(unordered_path, space, count)
+    order = neighbourhood_order(unordered, _exit_if_orphaned)
+    nums = np.fromfile(nums_path, dtype="<u4")[order]
+    with matrix_path.open("wb") as matrix_file, nums_path.open("wb") as nums_file, order_path.open("wb") as order_file:
+        for start in range(0, count, _COPY_ROWS):
+            matrix_file.write(unordered[order[start : start + _COPY_ROWS]].data)
+        nums_file.write(nums.data)
+        order_file.write(np.argsort(nums).astype("<i8").data)
+        _flush(matrix_file, nums_file, order_file)
+    unordered_path.unlink()
+    return _Rows(count, *(describe_file(path) for path in (matrix_path, nums_path, order_path)))
 
 
-def _copy_rows(space: VectorSpace, source: JobInput, matrix_file: Any, nums_file: Any) -> int:
+def _linked_rows(folder: Path, vector: JobVector) -> _Rows | None:
+    """The files of the segment that is rebuilt with exactly its rows, where their order is the wanted one."""
+    previous = vector.previous
+    if previous is None:
+        return None
+    entry, source = previous.entry, Path(previous.folder)
+    if vector.ordered and entry.order is None and entry.rows > LEAF_ROWS:
+        return None
+    files = (entry.matrix, entry.nums, entry.order)
+    if not all(_linked(source, folder, file) for file in files if file is not None):
+        return None
+    return _Rows(entry.rows, *files)
+
+
+def _copy_rows(space: VectorSpace, source: JobInput, matrix_file: BinaryIO, nums_file: BinaryIO) -> int:
     """Appends the source's rows to both files and returns how many there were."""
     matrix = np.memmap(source.matrix, dtype=source.dtype, mode="r").reshape(-1, space.dim)
     nums = np.memmap(source.nums, dtype="<u4", mode="r")
@@ -161,6 +204,16 @@ def _copy_rows(space: VectorSpace, source: JobInput, matrix_file: Any, nums_file
         matrix_file.write(np.ascontiguousarray(matrix[chosen], dtype=space.datatype.dtype).data)
         nums_file.write(np.ascontiguousarray(nums[chosen]).data)
     return len(rows)
+
+
+def _open_matrix(path: Path, space: VectorSpace, rows: int) -> NDArray[Any]:
+    return np.memmap(path, dtype=space.datatype.dtype, mode="r", shape=(rows, space.dim))
+
+
+def _flush(*files: BinaryIO) -> None:
+    for file in files:
+        file.flush()
+        fsync_file(file.fileno())
 
 
 _PARENT: Final = os.getppid()

@@ -118,8 +118,10 @@ def to_goodness(distance: Distance, score: float) -> float:
     return rounded if distance.descending else -rounded
 
 
-def top(values: Floats, count: int) -> NDArray[np.int64]:
-    """Indices of the ``count`` best of ``(n,)`` values, best first; equal values keep their order."""
+def top(values: Floats, count: int, ties: NDArray[Any] | None = None) -> NDArray[np.int64]:
+    """Indices of the ``count`` best of ``(n,)`` values, best first; equal values keep their order, or stand by
+    ``ties``, ``(n,)`` numbers.
+    """
     if count <= 0 or not len(values):
         return np.empty(0, dtype=np.int64)
     if count < len(values):
@@ -127,5 +129,6 @@ def top(values: Floats, count: int) -> NDArray[np.int64]:
         chosen = np.flatnonzero(values >= threshold)
     else:
         chosen = np.arange(len(values))
-    order = np.argsort(-values[chosen], kind="stable")[:count]
-    return chosen[order].astype(np.int64)
+    descending = -values[chosen]
+    order = np.argsort(descending, kind="stable") if ties is None else np.lexsort((ties[chosen], descending))
+    return chosen[order[:count]].astype(np.int64)

@@ -6,6 +6,7 @@
         manifest.json     this module's Manifest
         0.matrix          rows × dim values of the datatype, row-major, little-endian
         0.nums            rows × uint32, the point of each row
+        0.order           rows × int64, the rows by ascending point, where they do not stand so themselves
         0.graph           usearch's file (``hnsw.py``); it holds codes of all rows
         0.codes           rows × codes, where the graph holds other ones or there is none
         0.centre          2 × dim float32, where a code is binary (``binary.py``)
@@ -69,6 +70,7 @@ class VectorEntry(msgspec.Struct, frozen=True):
     matrix: FileEntry
     nums: FileEntry
     recipe: Recipe
+    order: FileEntry | None = None
     graph: GraphEntry | None = None
     codes: CodesEntry | None = None
     centre: FileEntry | None = None
@@ -79,7 +81,7 @@ class VectorEntry(msgspec.Struct, frozen=True):
     def files(self) -> list[FileEntry]:
         graph = self.graph.file if self.graph is not None else None
         codes = self.codes.file if self.codes is not None else None
-        optional = (graph, codes, self.centre, self.factors, self.codebook)
+        optional = (self.order, graph, codes, self.centre, self.factors, self.codebook)
         return [self.matrix, self.nums, *(file for file in optional if file is not None)]
 
 

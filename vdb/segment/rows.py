@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from vdb.model.vectors import VectorSpace
+from vdb.model.vectors import Floats, VectorSpace
+from vdb.segment.distance import top
 from vdb.segment.fields.bitmaps import membership, nums_of
 
 if TYPE_CHECKING:  # both return rows
@@ -44,6 +45,10 @@ class Rows(Protocol):
     @property
     def nums_ascend(self) -> bool:
         """True where ``nums`` is known to be strictly ascending."""
+
+    @property
+    def by_num(self) -> NDArray[np.int64] | None:
+        """``(capacity,)``: all rows by ascending point, where that is another order than their own."""
 
     @property
     def gathered(self) -> NDArray[Any]:
@@ -84,16 +89,28 @@ class RowsView:
 
     def rows_among(self, points: BitMap) -> RowNumbers:
         """Numbers of the living rows whose point is one of ``points``, ascending."""
-        nums = self.rows.nums[: self.length]
-        if self.rows.nums_ascend and len(points) * _SEARCH_SHARE < self.length:
+        nums, by_num = self.rows.nums[: self.length], self.rows.by_num
+        if (self.rows.nums_ascend or by_num is not None) and len(points) * _SEARCH_SHARE < self.length:
             wanted = nums_of(points)
-            places = np.searchsorted(nums, wanted)
+            places = np.searchsorted(nums, wanted, sorter=by_num)
             places = places[places < len(nums)]
-            rows = places[nums[places] == wanted[: len(places)]]
+            rows = places if by_num is None else by_num[places]
+            rows = rows[nums[rows] == wanted[: len(rows)]]
+            if by_num is not None:
+                rows.sort()
         else:
             rows = np.flatnonzero(membership(points, nums))
         living: RowNumbers = rows if self.alive is None else rows[self.alive[rows]]
         return living
+
+    def best(self, values: Floats, count: int, rows: RowNumbers | None = None) -> NDArray[np.int64]:
+        """Places in ``values``, of all rows or of ``rows``, where the ``count`` largest are, best first.
+
+        Equal ones stand by point: which of them are among the best does not depend on how many are asked for.
+        """
+        if self.rows.by_num is None:
+            return top(values, count)
+        return top(values, count, self.rows.nums if rows is None else self.rows.nums[rows])
 
 
 class Mask:

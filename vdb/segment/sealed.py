@@ -41,7 +41,10 @@ class SealedRows:
         self.space = VectorSpace(entry.name, entry.dim, Distance(entry.distance), Datatype(entry.datatype))
         self.cold = entry.recipe.matrix == "cold"
         self.nums: NDArray[np.uint32] = _array(folder, entry.nums, "cached", np.dtype("<u4"), (entry.rows,))
-        self.nums_ascend = bool((self.nums[1:] > self.nums[:-1]).all())
+        self.by_num: NDArray[np.int64] | None = None
+        if entry.order is not None:
+            self.by_num = _array(folder, entry.order, "cached", np.dtype("<i8"), (entry.rows,))
+        self.nums_ascend = self.by_num is None and bool((self.nums[1:] > self.nums[:-1]).all())
         shape, dtype = (entry.rows, entry.dim), self.space.datatype.dtype
         self.gathered: NDArray[Any] = _array(folder, entry.matrix, entry.recipe.matrix, dtype, shape)
         self.matrix: NDArray[Any] = self.gathered
