@@ -232,6 +232,20 @@ def test_small_segments_are_merged_down_to_the_number_asked_for(sealed: SlotView
     assert plan(slots[:4], config, Limits(2, 1), idle=True) is None
 
 
+def test_segments_do_not_become_ever_more_where_points_are_written_again_and_again(sealed: SlotView) -> None:
+    assert sealed.sealed is not None
+    config = configured(
+        space_of(Distance.DOT, DIM),
+        hnsw_config={"m": 4, "ef_construct": 8},
+        optimizers={"deleted_threshold": 0.5, "vacuum_min_vector_number": 100},
+    )
+    slots = [as_slot(sealed.sealed, number, dead=80) for number in range(12)]
+    for idle in (True, False):
+        assert plan(slots[:10], config, LIMITS, idle, {11}) == Plan("vacuum", (0,))
+        assert plan(slots, config, LIMITS, idle, {11}) == Plan("merge", tuple(range(10)))
+    assert plan(slots[10:], config, LIMITS, False, set(range(10))) == Plan("vacuum", (10,))
+
+
 def test_merging_waits_for_a_pause_unless_segments_are_far_too_many(sealed: SlotView) -> None:
     assert sealed.sealed is not None
     config = configured(space_of(Distance.DOT, DIM), hnsw_config={"m": 4, "ef_construct": 8})

@@ -7,7 +7,8 @@ indexing        seals rows in memory: above ``indexing_threshold`` with a graph,
                 without one
 config_mismatch rebuilds a sealed segment whose graph, quantisation or place in memory is not the one asked for
 vacuum          rebuilds a sealed segment with more than ``deleted_threshold`` dead rows
-merge           joins sealed segments when there are more than ``default_segment_number``
+merge           joins sealed segments when there are more than ``default_segment_number``: last, as what the others
+                make decides what is to be joined, but before vacuum where segments have become very many
 =============== ==========================================================================================
 """
 
@@ -31,6 +32,9 @@ _SEGMENT_BYTES_PER_CPU: Final = 200_000 * 1024  # Qdrant's default: 200 MB for e
 _SEGMENTS_MAX: Final = 8  # of `default_segment_number: 0`, which is half the CPUs: one graph searched beats two
 _TIER_FACTOR: Final = 3  # a segment so many times as large as what it would be merged with is left alone
 _SPARE_SEGMENTS: Final = 3  # but for so many segments more than are wanted
+# Points that are written again and again leave dead rows in every segment: to clean one after the other would never
+# end, and every seal adds one more. Merging cleans them too.
+_CROWDED_SEGMENTS: Final = 8  # so many more than are wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,12 @@ def plan(
     """The next rebuild, or None. ``idle`` is True when no write has come for a while; ``busy`` slots are in one."""
     free = [slot for slot in slots if slot.number not in busy]
     sealed = [slot for slot in free if slot.sealed is not None]
+    crowded = len(sealed) > limits.segments + _CROWDED_SEGMENTS
     built_bytes = _size(sealed) + sum(slot.size_bytes for slot in slots if slot.number in busy)
     return (
         _index(free, sealed, built_bytes, config, limits, idle)
         or _mismatch(sealed, config)
+        or (_merge(sealed, limits, idle) if crowded else None)
         or _vacuum(sealed, config)
         or (None if busy else _merge(sealed, limits, idle))  # what comes out of a build decides what is to be merged
     )
