@@ -37,7 +37,7 @@ async def acting(folder: Path) -> AsyncIterator[Actor]:
         writer = Writer(folder / DATABASE_NAME, "NORMAL")
         await writer.open()
         recovered = await writer.run(lambda connection: recover(connection, "test", folder, config_of()))
-        actor = Actor("test", recovered.state, writer, recovered.log_bytes, lambda segment: None, resolve)
+        actor = Actor("test", recovered.state, writer, recovered.log_bytes, lambda folder: None, resolve)
         nursery.start_soon(actor.run)
         yield actor
         actor.stop()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pytest
 import trio
@@ -19,6 +21,7 @@ from vdb.collection import child_process
 from vdb.collection.collection import Collection
 from vdb.collection.recovery import SEGMENTS_NAME
 from vdb.files import self_command
+from vdb.model.collection_config import UpdateCollection, apply_update
 from vdb.model.operations import DeletePoints, DeleteVectors
 from vdb.optimizer import worker
 from vdb.optimizer.worker import Budget, Optimizer
@@ -74,6 +77,27 @@ def sealed(prepared: Path, folder: Path, opened: Open) -> Open:
 
 def sealed_rows(collection: Collection) -> int:
     return sum(slot.points_count for slot in collection.slots if slot.sealed is not None)
+
+
+async def test_files_that_nobody_needs_are_deleted_beside_the_event_loop(
+    sealed: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To unlink a gigabyte takes a quarter of a second."""
+    deleted_in: dict[str, int] = {}
+    delete = shutil.rmtree
+
+    def watched(path: Path, **options: Any) -> None:
+        deleted_in[Path(path).name] = threading.get_ident()
+        delete(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
+    async with sealed(**INDEXED) as collection:
+        (former,) = (folder / SEGMENTS_NAME).iterdir()
+        update = msgspec.convert({"hnsw_config": {"m": 4}}, UpdateCollection)
+        await collection.actor.reconfigure(apply_update(collection.view.config, update))
+        async with optimizing(collection):
+            await until(lambda: not former.exists())
+    assert deleted_in[former.name] != threading.get_ident()
 
 
 async def test_writes_during_a_build_survive_the_swap(opened: Open) -> None:

@@ -54,13 +54,13 @@ async def faulty(folder: Path, faults: Faults, **config: Any) -> AsyncIterator[C
         await writer.open()
         recovered = await writer.run(lambda connection: recover(connection, "test", folder, config_of(**config)))
 
-        def discard(segment: Any) -> None:
-            segment.retire(lambda path: shutil.rmtree(path, ignore_errors=True))
+        def remove(folder: Path) -> None:
+            shutil.rmtree(folder, ignore_errors=True)
 
         async def resolve(work: Any) -> PointOperation:
             return await collection.read(work)
 
-        actor = Actor("test", recovered.state, writer, recovered.log_bytes, discard, resolve)
+        actor = Actor("test", recovered.state, writer, recovered.log_bytes, remove, resolve)
         collection = Collection("test", folder, actor, threads, readers, recovered)
         nursery.start_soon(actor.run)
         try:

@@ -23,6 +23,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 import numpy as np
@@ -88,7 +89,7 @@ class Actor:
         state: State,
         writer: Writer,
         log_bytes: int,
-        discard: Callable[[SealedSegment], None],
+        remove: Callable[[Path], None],
         read: ReadThread,
     ) -> None:
         self.name = name
@@ -100,7 +101,7 @@ class Actor:
         self._state = state
         self._writer = writer
         self._log_bytes = log_bytes
-        self._discard = discard
+        self._remove = remove
         self._read = read
         self.compactions: dict[str | int, AnyCompaction] = {}  # work on indexes that waits for somebody to take it
         self._compacting: set[str | int] = set()
@@ -423,7 +424,7 @@ class Actor:
             if output is not None:
                 state.attach(output, dead)
             for segment in state.detach(swap.inputs):
-                self._discard(segment)
+                segment.retire(self._remove)
 
         fail_point("before-swap")
         try:

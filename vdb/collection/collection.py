@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -17,6 +16,7 @@ from vdb.collection.field_files import FIELDS_NAME
 from vdb.collection.field_keeper import FieldKeeper, built
 from vdb.collection.flusher import Flusher
 from vdb.collection.recovery import DATABASE_NAME, SEGMENTS_NAME, Recovered, recover
+from vdb.collection.remover import Remover
 from vdb.collection.state import SlotView
 from vdb.collection.threads import WorkerThreads
 from vdb.collection.verifier import SegmentVerifier
@@ -29,14 +29,13 @@ from vdb.query.deadline import Deadline
 from vdb.query.targets import Resolve
 from vdb.query.together import query_together
 from vdb.query.view import View
-from vdb.segment.sealed import SealedSegment
 from vdb.storage.sqlite import Readers, Synchronous, Writer
 
 T = TypeVar("T")
 
 
 class Collection:
-    """Made by ``open_collection``. ``retired`` receives folders of segments that nothing holds any more."""
+    """Made by ``open_collection``."""
 
     def __init__(
         self,
@@ -152,16 +151,16 @@ async def open_collection(
     try:
         recovered = await writer.run(lambda connection: recover(connection, name, folder, config))
 
-        def discard(segment: SealedSegment) -> None:
-            segment.retire(lambda path: shutil.rmtree(path, ignore_errors=True))
+        remover = Remover()
 
         async def resolve(work: Resolve) -> PointOperation:
             return await collection.read(work)
 
-        actor = Actor(name, recovered.state, writer, recovered.log_bytes, discard, resolve)
+        actor = Actor(name, recovered.state, writer, recovered.log_bytes, remover.remove, resolve)
         collection = Collection(name, folder, actor, threads, readers, recovered)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(actor.run)
+            nursery.start_soon(remover.run)
             keeper = FieldKeeper(
                 actor, readers, database, folder / FIELDS_NAME, recovered.reread, processes or trio.CapacityLimiter(1)
             )
