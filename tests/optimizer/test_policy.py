@@ -246,6 +246,32 @@ def test_segments_do_not_become_ever_more_where_points_are_written_again_and_aga
     assert plan(slots[10:], config, LIMITS, False, set(range(10))) == Plan("vacuum", (10,))
 
 
+def sealed_of(rows: int, number: int) -> SlotView:
+    """A segment of so many rows, as far as the policy looks at it."""
+    file = FileEntry("0.matrix", 1, "")
+    recipe = recipe_for(configured(space_of(Distance.DOT, DIM)), "", rows)
+    entry = VectorEntry(0, "", DIM, "Dot", Datatype.FLOAT32.value, rows, file, file, recipe)
+    return SlotView(number, "u", Unopened(Manifest(2, (entry,))), True, in_memory(rows).rows)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "merged"),
+    [
+        ([4_000, 13_500, 32_500], (0, 1, 2)),  # the largest is not three times as large as the others together
+        ([1_000, 32_500], ()),
+        ([1_000, 2_500, 32_500], (0, 1)),
+        ([400, 2_000, 32_500], ()),
+        ([100, 400, 2_000, 8_500, 36_000], (0, 1)),  # one fewer, so that three more than are wanted remain
+    ],
+)
+def test_a_segment_is_merged_with_smaller_ones_unless_it_is_larger_by_far(
+    sizes: list[int], merged: tuple[int, ...]
+) -> None:
+    config = configured(space_of(Distance.DOT, DIM))
+    slots = [sealed_of(rows, number) for number, rows in enumerate(sizes)]
+    assert plan(slots, config, Limits(1, 2**40), idle=True) == (Plan("merge", merged) if merged else None)
+
+
 def test_merging_waits_for_a_pause_unless_segments_are_far_too_many(sealed: SlotView) -> None:
     assert sealed.sealed is not None
     config = configured(space_of(Distance.DOT, DIM), hnsw_config={"m": 4, "ef_construct": 8})

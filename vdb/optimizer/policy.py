@@ -114,18 +114,20 @@ def _index(
 def _with_smaller(chosen: list[SlotView], sealed: Sequence[SlotView], limits: Limits) -> list[SlotView]:
     """``chosen`` and as many of the smallest segments as bring their number down to what is wanted.
 
-    A segment much larger than all that it would be joined with stays out, for as long as there are not too many: else
-    every handful of new points would rebuild it.
+    A segment much larger than all smaller ones together stays out, for as long as there are not too many: else every
+    handful of new points would rebuild it. With one that stays in, all that are smaller do.
     """
     left = len(sealed) + (1 if chosen else 0)
+    smaller = list(chosen)
     for slot in sorted(sealed, key=lambda slot: slot.size_bytes):
-        large = bool(chosen) and slot.size_bytes > _TIER_FACTOR * _size(chosen)
-        if left <= limits.segments or (large and left <= limits.segments + _SPARE_SEGMENTS):
+        if left <= limits.segments or not _fits([*smaller, slot], limits):
             break
-        if not _fits([*chosen, slot], limits):
-            break
-        left -= 1 if chosen else 0
-        chosen = [*chosen, slot]
+        large = bool(smaller) and slot.size_bytes > _TIER_FACTOR * _size(smaller)
+        left_out = large and left <= limits.segments + _SPARE_SEGMENTS
+        left -= 1 if smaller else 0
+        smaller.append(slot)
+        if not left_out:
+            chosen = list(smaller)
     return chosen
 
 
