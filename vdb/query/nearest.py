@@ -22,7 +22,9 @@ than what there is.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -46,7 +48,7 @@ from vdb.query.widths import (
     width_of,
 )
 from vdb.segment.coded import compare_codes
-from vdb.segment.distance import goodness_many, goodness_of_pairs, goodness_of_rows
+from vdb.segment.distance import goodness_many, goodness_of_pairs, goodness_of_rows, top
 from vdb.segment.fields.bitmaps import membership
 from vdb.segment.quantised import QuantisedRows
 from vdb.segment.recipe import indexing_bytes, recipe_for
@@ -61,6 +63,7 @@ _CODED_ROWS: Final = 2_048  # codes compared at once: they stay in the second-le
 _LIVING_SHARE_MIN: Final = 0.05  # a segment with more dead rows is about to be rebuilt
 # Searching a segment of so many bytes of float32 takes longer than waking another thread for it.
 _LARGE_BYTES: Final = 4 << 20
+_TOGETHER_BYTES: Final = 16 << 20  # segments of up to so many are scanned together: those in memory have half of it
 # One more neighbour in the width of a graph search costs as much as comparing with so many gathered rows (measured at
 # 384 dimensions).
 _GRAPH_STEP_COST: Final = 12.0
@@ -137,12 +140,13 @@ def search_many(
     searcher = _Searcher(vector.space, queries, count, params or SearchParams(), hnsw, allowed, threads)
     segments = indexed_only_segments(view, vector) if searcher.params.indexed_only else vector.segments
 
-    def search_one(segment: RowsView) -> list[Scored]:
+    def search_some(some: list[RowsView]) -> list[Scored]:
         deadline.check()
-        return searcher.segment(segment)
+        return searcher.segment(some[0]) if len(some) == 1 else searcher.scan(some)
 
     large = sum(segment.length * vector.space.dim * 4 >= _LARGE_BYTES for segment in segments)
-    found = side_by_side(search_one, segments, min(threads, large) if len(queries) == 1 else 1)
+    at_once = max(1, min(threads, large) if len(queries) == 1 else 1)
+    found = side_by_side(search_some, searcher.parts(segments, at_once), at_once)
     return [Scored.best(list(parts), count) for parts in zip(*found, strict=True)] if found else searcher.nothing()
 
 
@@ -174,6 +178,21 @@ class _Searcher:
     hnsw: HnswConfig
     allowed: BitMap | None
     threads: int
+
+    def parts(self, segments: Sequence[RowsView], count: int) -> list[list[RowsView]]:
+        """What is searched in one go: each segment alone, and small ones that are scanned together in ``count`` parts.
+
+        To rank the rows of several segments once takes the interpreter lock less often than to rank each, and beside
+        writes every time may be a wait.
+        """
+        scanned = [segment for segment in segments if self._is_scanned(segment)]
+        alone = [[segment] for segment in segments if not self._is_scanned(segment)]
+        return alone + [part for number in range(count) if (part := scanned[number::count])]
+
+    def _is_scanned(self, segment: RowsView) -> bool:
+        """True for what is compared row by row and soon done: between two parts the deadline is looked at."""
+        small = segment.length * self.space.dim * 4 <= _TOGETHER_BYTES
+        return small and self.allowed is None and segment.rows.graph is None and not segment.rows.cold
 
     def segment(self, segment: RowsView) -> list[Scored]:
         if self.allowed is None:
@@ -283,7 +302,7 @@ class _Searcher:
         chosen = self._chosen_by_codes(segment, count, rows)
         if chosen is not None:
             return self._gather_each(segment, chosen, count)
-        return self._scan(segment, self.queries, count) if rows is None else self._gather(segment, rows, count)
+        return self.scan([segment]) if rows is None else self._gather(segment, rows, count)
 
     def _chosen_by_codes(self, segment: RowsView, count: int, rows: RowNumbers | None) -> list[RowNumbers] | None:
         """The best of some or all living rows for each query by the codes of the graph, some times ``count``: a quarter
@@ -349,22 +368,30 @@ class _Searcher:
                     segment, quantised, query, chosen, candidates, count, ordered=not quantised.binary
                 )
         return (
-            self._scan(segment, query[None], count)[0]
+            replace(self, queries=query[None], count=count).scan([segment])[0]
             if rows is None
             else self._gather_one(segment, query, rows, count)
         )
 
-    def _scan(self, segment: RowsView, queries: Floats, count: int) -> list[Scored]:
-        matrix = segment.rows.matrix[: segment.length]
-        dead = None if segment.alive is None else ~segment.alive[: segment.length]
-        at_once = max(1, _COMPARED_MAX // max(1, segment.length))
+    def scan(self, segments: Sequence[RowsView]) -> list[Scored]:
+        """The best of all living rows of some segments."""
+        count = min(self.count, sum(segment.alive_count for segment in segments))
+        if not count:
+            return self.nothing()
+        ends = [*accumulate(segment.length for segment in segments)]
+        nums = np.concatenate([segment.rows.nums[: segment.length] for segment in segments])
+        matrices = [segment.rows.matrix[: segment.length] for segment in segments]
+        at_once = max(1, _COMPARED_MAX // len(nums))
         scored = []
-        for start in range(0, len(queries), at_once):
-            for values in goodness_many(self.space, queries[start : start + at_once], matrix):
-                if dead is not None:
-                    values[dead] = -np.inf
-                rows = segment.best(values, count)
-                scored.append(Scored(segment.rows.nums[rows], values[rows]))
+        for start in range(0, len(self.queries), at_once):
+            queries = self.queries[start : start + at_once]
+            values = goodness_many(self.space, queries, *matrices)
+            for segment, end in zip(segments, ends, strict=True):
+                if segment.alive is not None:
+                    values[:, end - segment.length : end][:, ~segment.alive[: segment.length]] = -np.inf
+            for each in values:
+                rows = top(each, count, nums)
+                scored.append(Scored(nums[rows], each[rows]))
         return scored
 
     def _gather(self, segment: RowsView, rows: RowNumbers, count: int) -> list[Scored]:

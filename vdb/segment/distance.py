@@ -26,18 +26,28 @@ def goodness(space: VectorSpace, query: Floats, block: NDArray[Any]) -> Floats:
     Always finite: sums that float32 cannot hold become its largest or smallest number, because JSON has no infinity.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        return _finite(_compare(space, query, block))
+        answer = np.empty(len(block), dtype=np.float32)
+        _compare(space, query, block, answer)
+        return _finite(answer)
 
 
-def goodness_many(space: VectorSpace, queries: Floats, block: NDArray[Any]) -> Floats:
-    """``goodness`` of ``(n, dim)`` rows for each of ``(q, dim)`` queries: ``(q, n)`` float32."""
-    if len(queries) > 1 and _is_product(space) and block.dtype == np.float32:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return _finite(queries @ block.T)
-    values = np.empty((len(queries), len(block)), dtype=np.float32)
-    for number, query in enumerate(queries):
-        values[number] = goodness(space, query, block)
-    return values
+def goodness_many(space: VectorSpace, queries: Floats, *blocks: NDArray[Any]) -> Floats:
+    """``goodness`` of the ``(n, dim)`` rows of all blocks for each of ``(q, dim)`` queries: ``(q, n)`` float32.
+
+    Each step gives the interpreter lock away and may have to wait for it: there is one a block, and few for all.
+    """
+    values = np.empty((len(queries), sum(map(len, blocks))), dtype=np.float32)
+    start = 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for block in blocks:
+            part = values[:, start : start + len(block)]
+            start += len(block)
+            if len(queries) > 1 and _is_product(space) and block.dtype == np.float32:
+                np.matmul(queries, block.T, out=part)
+            else:
+                for query, row in zip(queries, part, strict=True):
+                    _compare(space, query, block, row)
+        return _finite(values)
 
 
 def goodness_of_pairs(space: VectorSpace, queries: Floats, blocks: NDArray[Any]) -> Floats:
@@ -75,11 +85,13 @@ def _finite(values: Floats) -> Floats:
     return np.nan_to_num(values, nan=-_LARGEST, posinf=_LARGEST, neginf=-_LARGEST)
 
 
-def _compare(space: VectorSpace, query: Floats, block: NDArray[Any]) -> Floats:
+def _compare(space: VectorSpace, query: Floats, block: NDArray[Any], answer: Floats) -> None:
+    """Writes ``(n,)`` numbers, not all of them finite."""
     if space.distance in (Distance.DOT, Distance.COSINE) and block.dtype == np.float32:
-        products: Floats = block @ query
-        return products if space.distance is Distance.DOT or space.normalised else _by_lengths(products, query, block)
-    answer = np.empty(len(block), dtype=np.float32)
+        np.matmul(block, query, out=answer)
+        if not _is_product(space):
+            answer[:] = _by_lengths(answer, query, block)
+        return
     step = max(1, _BLOCK_BYTES // max(1, 4 * space.dim))
     for start in range(0, len(block), step):
         rows = block[start : start + step].astype(np.float32, copy=False)
@@ -94,7 +106,6 @@ def _compare(space: VectorSpace, query: Floats, block: NDArray[Any]) -> Floats:
             case Distance.MANHATTAN:
                 part = -np.abs(rows - query).sum(axis=1)
         answer[start : start + step] = part
-    return answer
 
 
 def _by_lengths(products: Floats, query: Floats, rows: NDArray[Any]) -> Floats:
