@@ -53,8 +53,10 @@ QUIET_MAX_S: Final = 60.0
 MEMORY_GROWTH_MAX: Final = 1.15  # of the last third beside the second: caches fill, and a leak goes on
 MEMORY_SLACK_BYTES: Final = 24 * 2**20  # what one build or snapshot more or less makes
 DESCRIPTORS_SLACK: Final = 40  # files of one generation of segments more or less
-# Of computing. Waiting counts too, but that a neighbour of the machine took a processor away, nobody in it can tell.
+# Of computing, by the clock of the thread, which also runs while the host of a virtual machine runs others: that makes
+# a step look long now and then, and code that blocks does so again and again.
 BLOCKED_MAX_MS: Final = 20.0
+BLOCKED_STEPS_MAX: Final = 2
 WATCHED_SERVER: Final = Path(__file__).resolve().parents[1] / "tests" / "watchdog" / "watched_server.py"
 
 
@@ -280,7 +282,9 @@ def soak(storage: Path, seconds: float, seed: int) -> Figures:
             figures.wrong.append("the server did not leave in order")
     report = msgspec.json.decode(path.read_bytes(), type=Report)
     figures.blocked_ms = [step.blocked_ms for step in report.steps[:5]]
-    figures.wrong += [f"a step computed too long: {step}" for step in report.steps if step.cpu_ms > BLOCKED_MAX_MS]
+    slow = [step for step in report.steps if step.cpu_ms > BLOCKED_MAX_MS]
+    if len(slow) > BLOCKED_STEPS_MAX:
+        figures.wrong += [f"a step of the event loop computed too long: {step}" for step in slow]
     return figures
 
 
