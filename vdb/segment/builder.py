@@ -174,6 +174,7 @@ def _rows(folder: Path, vector: JobVector, space: VectorSpace) -> _Rows:
         nums_file.write(nums.data)
         order_file.write(np.argsort(nums).astype("<i8").data)
         _flush(matrix_file, nums_file, order_file)
+    del unordered  # Windows deletes no file that is mapped
     unordered_path.unlink()
     return _Rows(count, *(describe_file(path) for path in (matrix_path, nums_path, order_path)))
 
