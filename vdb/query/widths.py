@@ -16,7 +16,7 @@ RESCORE_FACTOR: Final = 2  # a graph of codes finds so many times the limit, and
 COARSE_OVERSAMPLING: Final = 4  # the same for binary and product codes, where the client does not say
 COARSE_FACTOR: Final = 2  # a graph of bits is searched so many times as widely, as bits order only roughly
 # A filter that leaves out every other row asks for more than twice the width: what stays is thinner in places.
-FILTER_WIDENING: Final = 1.25
+FILTER_WIDENING: Final = 1.5
 # Of a graph search where the client does not say: one graph holds what others split over several.
 _WIDTH_MIN: Final = 128
 _CANDIDATES_MAX: Final = 2**31  # more rows than a segment has; a client's oversampling has no bound
