@@ -212,13 +212,18 @@ def test_a_big_segment_gets_the_graph_that_a_small_one_did_not_want() -> None:
     assert recipe_for(config, "", 10_000).m == 16
 
 
-def test_dead_rows_are_cleaned_away(sealed: SlotView) -> None:
-    assert sealed.sealed is not None
-    config = configured(
+def cleaning() -> CollectionConfig:
+    """Segments of which half is dead are cleaned."""
+    return configured(
         space_of(Distance.DOT, DIM),
         hnsw_config={"m": 4, "ef_construct": 8},
         optimizers={"deleted_threshold": 0.5, "vacuum_min_vector_number": 100},
     )
+
+
+def test_dead_rows_are_cleaned_away(sealed: SlotView) -> None:
+    assert sealed.sealed is not None
+    config = cleaning()
     assert planned(config, as_slot(sealed.sealed, dead=70)) is None
     assert planned(config, as_slot(sealed.sealed, dead=80)) == Plan("vacuum", (0,))
 
@@ -234,11 +239,7 @@ def test_small_segments_are_merged_down_to_the_number_asked_for(sealed: SlotView
 
 def test_segments_do_not_become_ever_more_where_points_are_written_again_and_again(sealed: SlotView) -> None:
     assert sealed.sealed is not None
-    config = configured(
-        space_of(Distance.DOT, DIM),
-        hnsw_config={"m": 4, "ef_construct": 8},
-        optimizers={"deleted_threshold": 0.5, "vacuum_min_vector_number": 100},
-    )
+    config = cleaning()
     slots = [as_slot(sealed.sealed, number, dead=80) for number in range(12)]
     for idle in (True, False):
         assert plan(slots[:10], config, LIMITS, idle, {11}) == Plan("vacuum", (0,))

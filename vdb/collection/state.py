@@ -312,8 +312,8 @@ class State:
 
 def points_of(rows: RowsView) -> int:
     """How many points the living rows of a segment belong to: those of a multivector follow each other."""
-    if rows.rows.nums_ascend or rows.rows.by_num is not None or not rows.alive_count:
-        return rows.alive_count  # a point a row
+    if rows.point_a_row or not rows.alive_count:
+        return rows.alive_count
     nums = rows.rows.nums[: rows.length] if rows.alive is None else rows.rows.nums[rows.alive_rows()]
     return int(np.count_nonzero(nums[1:] != nums[:-1])) + 1
 

@@ -25,10 +25,8 @@ def goodness(space: VectorSpace, query: Floats, block: NDArray[Any]) -> Floats:
     cosine q·x / |x| (both of length one where the space is normalised), dot q·x, Euclid −√Σ(q−x)², Manhattan −Σ|q−x|.
     Always finite: sums that float32 cannot hold become its largest or smallest number, because JSON has no infinity.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        answer = np.empty(len(block), dtype=np.float32)
-        _compare(space, query, block, answer)
-        return _finite(answer)
+    values: Floats = goodness_many(space, query[None], block)[0]
+    return values
 
 
 def goodness_many(space: VectorSpace, queries: Floats, *blocks: NDArray[Any]) -> Floats:

@@ -81,6 +81,11 @@ class RowsView:
     def dead_share(self) -> float:
         return 1.0 - self.alive_count / self.length if self.length else 0.0
 
+    @property
+    def point_a_row(self) -> bool:
+        """True where each point is known to have one row, which can be searched for."""
+        return self.rows.nums_ascend or self.rows.by_num is not None
+
     def alive_rows(self) -> RowNumbers:
         """Numbers of the living rows, ascending."""
         if self.alive is None:
@@ -90,7 +95,7 @@ class RowsView:
     def rows_among(self, points: BitMap) -> RowNumbers:
         """Numbers of the living rows whose point is one of ``points``, ascending."""
         nums, by_num = self.rows.nums[: self.length], self.rows.by_num
-        if (self.rows.nums_ascend or by_num is not None) and len(points) * _SEARCH_SHARE < self.length:
+        if self.point_a_row and len(points) * _SEARCH_SHARE < self.length:
             wanted = nums_of(points)
             places = np.searchsorted(nums, wanted, sorter=by_num)
             places = places[places < len(nums)]
