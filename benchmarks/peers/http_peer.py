@@ -23,6 +23,7 @@ HOST: Final = "127.0.0.1"
 START_MAX_S: Final = 60.0
 STOP_MAX_S: Final = 30.0
 ANSWER_MAX_S: Final = 300.0
+IDLE_MAX_S: Final = 2.0  # servers close connections that nobody uses, some of them after a few seconds
 _POLL_S: Final = 0.005
 
 
@@ -115,11 +116,7 @@ class HttpPeer(Peer, abc.ABC):
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """The JSON that is answered; raises Refused for anything but 2xx."""
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None or connection.port != self.port:
-            connection = self._local.connection = http.client.HTTPConnection(HOST, self.port, timeout=ANSWER_MAX_S)
-            connection.connect()
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = self._connection()
         data = None if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
         try:
             connection.request(method, path, data, {"content-type": "application/json"})
@@ -129,9 +126,23 @@ class HttpPeer(Peer, abc.ABC):
             connection.close()
             self._local.connection = None
             raise
+        self._local.used_at = time.monotonic()
         if answer.status // 100 != 2:
             raise Refused(f"{method} {path}: {answer.status} {content[:300]!r}")
         return json.loads(content) if content else None
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """That of this thread; a new one where the server may have closed it meanwhile."""
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            if connection.port == self.port and time.monotonic() - self._local.used_at < IDLE_MAX_S:
+                return connection
+            connection.close()
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=ANSWER_MAX_S)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._local.connection, self._local.used_at = connection, time.monotonic()
+        return connection
 
     def prepared(self, queries: Floats, width: int | None = None, wanted: Filter | None = None) -> bytes:
         """The bytes of a search, for the load generator."""

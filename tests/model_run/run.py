@@ -7,10 +7,11 @@ import os
 import random
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import msgspec
 import trio
@@ -20,6 +21,7 @@ from tests.model_run.points import Json, Points
 from tests.model_run.reading import Reading
 from tests.model_run.worlds import DENSE, MULTI, SPARSE, Steps, config_of, ids_of, selected
 from vdb.api import writes
+from vdb.collection import point_numbers
 from vdb.collection.child_process import BuildFailed
 from vdb.collection.collection import Collection, open_collection
 from vdb.collection.messages import Write
@@ -296,6 +298,13 @@ def _decoded(body: Json, kind: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(body), type=kind, dec_hook=decode_hook)
 
 
+@contextmanager
+def _numbers_of(seed: int) -> Iterator[None]:
+    """Every other seed gives the numbers of deleted points again at once, where a server waits for many of them."""
+    with mock.patch.object(point_numbers, "FREE_MAX", 0 if seed % 2 else point_numbers.FREE_MAX):
+        yield
+
+
 def run_seed(folder: Path, seed: int, count: int, trace: Path | None = None) -> None:
     """``count`` random steps; ``trace`` gets the configuration and every step, one JSON object a line."""
     create = config_of(seed)
@@ -311,7 +320,8 @@ def run_seed(folder: Path, seed: int, count: int, trace: Path | None = None) -> 
     steps = Steps(seed, run.points, ids_of(IDS))
     reader = Steps(seed, run.points, ids_of(IDS))
     try:
-        trio.run(run.run, (steps.next(run.building) for _ in range(count)), reader)
+        with _numbers_of(seed):
+            trio.run(run.run, (steps.next(run.building) for _ in range(count)), reader)
     finally:
         if file is not None:
             file.close()
@@ -321,4 +331,5 @@ def replay(folder: Path, trace: Sequence[Json], say: Say = lambda step: None) ->
     """Runs the steps of a trace again."""
     head, *steps = trace
     run = ModelRun(folder, head["create"], say)
-    trio.run(run.run, iter(steps), Steps(head["seed"], run.points, ids_of(IDS)))
+    with _numbers_of(head["seed"]):
+        trio.run(run.run, iter(steps), Steps(head["seed"], run.points, ids_of(IDS)))

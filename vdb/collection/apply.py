@@ -11,7 +11,7 @@ Guarantees
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,13 +60,14 @@ EditPayload = Callable[[dict[str, Any]], object]
 class Draft:
     """Changes that are not written yet, over the tables as they stand.
 
-    ``holds`` tells, for a vector_id and nums, which of them have that vector in the tables.
+    ``holds`` tells, for a vector_id and nums, which of them have that vector in the tables; ``unused`` has nums for new
+    points, as many as there are.
     """
 
     connection: sqlite3.Connection
     names: Mapping[str, NamedVectors]
     holds: HoldsVector
-    next_num: int
+    unused: Iterator[int]
     changes: Changes = field(default_factory=Changes)
     # vector_id → num → (version, a row, the rows of a multivector, or a sparse vector)
     written: dict[int, dict[int, tuple[int, Any]]] = field(default_factory=dict)
@@ -179,9 +180,7 @@ class Draft:
         for point_id in ids:
             num = self._num(point_id)
             if num is None:
-                num = self.next_num
-                self.next_num += 1
-                self._nums[point_id] = num
+                num = self._nums[point_id] = next(self.unused)
                 self.changes.new_points[num] = (point_id, seq)
             else:
                 self._touch(seq, num)

@@ -84,7 +84,7 @@ def commit(connection: sqlite3.Connection, operations: Sequence[PointOperation],
     """
     spaces: dict[str, Space] = {**state.spaces, **state.sparse_spaces}
     names = {name: NamedVectors(state.vector_ids[name], space) for name, space in spaces.items()}
-    draft = Draft(connection, names, state.holds, state.next_num)
+    draft = Draft(connection, names, state.holds, state.numbers.unused())
     draft.look_up(point_id for operation in operations for point_id in operation.ids)
     outcomes: list[int | BadRequest | NotFound] = []
     entries: list[LogEntry] = []
@@ -110,7 +110,6 @@ def commit(connection: sqlite3.Connection, operations: Sequence[PointOperation],
 
         def adopt() -> None:
             fail_point("after-commit")
-            state.next_num = draft.next_num
             state.apply(changes, seq)
 
         _durably(connection, write, lambda fresh: log.head(fresh) >= seq, adopt)

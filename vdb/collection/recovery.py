@@ -83,7 +83,6 @@ def recover(connection: sqlite3.Connection, name: str, folder: Path, config: Col
         spaces=spaces,
         vector_ids=vector_ids,
         seq=log.head(connection),
-        next_num=points.next_num(connection),
         all_points=bitmap_of(np.concatenate([part.nums for part in identities])),
         sparse_spaces=sparse_spaces,
     )

@@ -21,6 +21,7 @@ from pyroaring import BitMap
 from vdb.collection.fields import Fields
 from vdb.collection.locations import NOWHERE, Locations
 from vdb.collection.payload_memory import apply_payloads
+from vdb.collection.point_numbers import PointNumbers
 from vdb.model.collection_config import CollectionConfig
 from vdb.model.sparse import SparseSpace
 from vdb.model.vectors import VectorSpace
@@ -91,7 +92,6 @@ class State:
     spaces: dict[str, VectorSpace]
     vector_ids: dict[str, int]
     seq: int
-    next_num: int
     all_points: BitMap
     sparse_spaces: dict[str, SparseSpace] = field(default_factory=dict)
     sparse: dict[int, SparseIndex] = field(default_factory=dict)  # by vector_id
@@ -100,10 +100,12 @@ class State:
     payloads: Chunks[bytes] | None = None  # by num, where the configuration wants them in memory
     slots: dict[int, Slot] = field(default_factory=dict)
     locations: dict[int, Locations] = field(default_factory=dict)
+    numbers: PointNumbers = field(init=False)
     _next_slot: int = 0
     _active: int = NOWHERE
 
     def __post_init__(self) -> None:
+        self.numbers = PointNumbers(self.all_points)
         for name, space in self.spaces.items():
             self.locations.setdefault(self.vector_ids[name], Locations(space.multi))
         for name in self.sparse_spaces:
@@ -185,6 +187,8 @@ class State:
             self.all_points = self.all_points.copy()  # Views hold the old one
             self.all_points.update(changes.new_points)
             self.all_points.difference_update(BitMap(changes.removed))
+            self.numbers.take(changes.new_points)
+            self.numbers.retire(changes.removed)
         self.identities.apply(changes.new_points, changes.versions)
         self.fields.apply(changes.payloads, changes.removed)
         if self.payloads is not None:
@@ -299,6 +303,7 @@ class State:
             None if self.payloads is None else self.payloads.freeze(),
             {name: self._sparse_view(space) for name, space in self.sparse_spaces.items()},
         )
+        self.numbers.published(view)
         return view, slots
 
     def _sparse_view(self, space: SparseSpace) -> SparseView:

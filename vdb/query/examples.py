@@ -28,10 +28,8 @@ class Source:
     view: View
     connection: sqlite3.Connection
 
-    def read_points(self, nums: Sequence[int], with_payload: bool) -> dict[int, StoredPoint]:
-        """Points of the View; with their payloads only those that are still there."""
-        if with_payload:
-            return points.read_points(self.connection, nums, with_payload=True)
+    def describe(self, nums: Sequence[int]) -> dict[int, StoredPoint]:
+        """Points of the View, by num and without their payloads."""
         return {point.num: point for point in self.view.identities.describe(np.array(nums, dtype=np.uint32))}
 
     def read_payloads(self, nums: Sequence[int]) -> dict[int, bytes]:

@@ -52,18 +52,19 @@ def query_groups(
 
 
 def write_hits(connection: sqlite3.Connection, view: View, writer: PointWriter, hits: Hits) -> list[str | None]:
-    """One JSON object a hit; with payloads, None for a point that is gone since the View was taken."""
+    """One JSON object a hit; with payloads or vectors, None for a point that is gone since the View was taken."""
     values = None if hits.order_values is None else [orjson.dumps(value).decode() for value in hits.order_values]
-    if not writer.reads_payload:
+    if not writer.asks_database:
         return [*writer.write(connection, view.identities.describe(hits.nums), hits.scores, values)]
-    stored = points.read_points(connection, hits.nums, with_payload=True)
-    there = [position for position, num in enumerate(hits.nums.tolist()) if num in stored]
-    written = writer.write(
-        connection,
-        [stored[int(hits.nums[position])] for position in there],
-        hits.scores[there],
-        None if values is None else [values[position] for position in there],
-    )
+    with writer.reading(connection):
+        stored = points.read_points(connection, hits.nums, writer.reads_payload)
+        there = [position for position, num in enumerate(hits.nums.tolist()) if num in stored]
+        written = writer.write(
+            connection,
+            [stored[int(hits.nums[position])] for position in there],
+            hits.scores[there],
+            None if values is None else [values[position] for position in there],
+        )
     texts: list[str | None] = [None] * len(hits)
     for position, text in zip(there, written, strict=True):
         texts[position] = text
@@ -74,20 +75,22 @@ def retrieve(view: View, connection: sqlite3.Connection, request: PointRequest) 
     """The points that exist, in the order in which they were asked for: a JSON array of records."""
     writer = PointWriter(view, request.with_payload, request.with_vector, payload_default=True)
     ids = parse_ids(request.ids)
-    nums = points.find(connection, ids)
-    stored = points.read_points(connection, list(nums.values()), writer.reads_payload)
-    found = [stored[nums[point_id]] for point_id in ids if point_id in nums and nums[point_id] in stored]
-    return array(writer.write(connection, found))
+    with writer.reading(connection):
+        nums = points.find(connection, ids)
+        stored = points.read_points(connection, list(nums.values()), writer.reads_payload)
+        found = [stored[nums[point_id]] for point_id in ids if point_id in nums and nums[point_id] in stored]
+        return array(writer.write(connection, found))
 
 
 def get_point(view: View, connection: sqlite3.Connection, point_id: PointId) -> str:
     """One point with its payload and vectors, a JSON record; raises PointNotFound."""
     writer = PointWriter(view, True, True, payload_default=True)
-    nums = points.find(connection, [point_id])
-    stored = points.read_points(connection, list(nums.values()), with_payload=True)
-    if not stored:
-        raise PointNotFound(point_id)
-    return writer.write(connection, list(stored.values()))[0]
+    with writer.reading(connection):
+        nums = points.find(connection, [point_id])
+        stored = points.read_points(connection, list(nums.values()), writer.reads_payload)
+        if not stored:
+            raise PointNotFound(point_id)
+        return writer.write(connection, list(stored.values()))[0]
 
 
 def count_points(view: View, connection: sqlite3.Connection, request: CountRequest, deadline: Deadline) -> int:

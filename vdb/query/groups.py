@@ -51,14 +51,19 @@ def query_groups(pipeline: Pipeline, request: QueryGroupsRequest) -> str:
     grouping = _Grouping(pipeline, request)
     members = grouping.run()
     flat = [member for group in members.values() for member in group]
-    stored = pipeline.source.read_points(sorted({member.num for member in flat}), writer.reads_payload)
-    there = [member for member in flat if member.num in stored]
-    texts = writer.write(
-        connection,
-        [stored[member.num] for member in there],
-        np.array([member.score for member in there], dtype=np.float32),
-        None if not grouping.ordered else [orjson.dumps(member.order_value).decode() for member in there],
-    )
+    nums = sorted({member.num for member in flat})
+    with writer.reading(connection):
+        if writer.asks_database:
+            stored = points.read_points(connection, nums, writer.reads_payload)
+        else:
+            stored = pipeline.source.describe(nums)
+        there = [member for member in flat if member.num in stored]
+        texts = writer.write(
+            connection,
+            [stored[member.num] for member in there],
+            np.array([member.score for member in there], dtype=np.float32),
+            None if not grouping.ordered else [orjson.dumps(member.order_value).decode() for member in there],
+        )
     written = dict(zip(map(id, there), texts, strict=True))
     lookups = looked_up.write(list(members)) if looked_up else {}
     groups = []
@@ -233,10 +238,12 @@ class _Lookup:
     def write(self, values: Sequence[GroupId]) -> dict[GroupId, str]:
         """The points that there are, as JSON records."""
         ids = {value: point_id for value in values if (point_id := _point_id(value)) is not None}
-        nums = points.find(self._source.connection, set(ids.values()))
-        stored = points.read_points(self._source.connection, list(nums.values()), self._writer.reads_payload)
-        there = {value: stored[nums[i]] for value, i in ids.items() if i in nums and nums[i] in stored}
-        return dict(zip(there, self._writer.write(self._source.connection, list(there.values())), strict=True))
+        connection = self._source.connection
+        with self._writer.reading(connection):
+            nums = points.find(connection, set(ids.values()))
+            stored = points.read_points(connection, list(nums.values()), self._writer.reads_payload)
+            there = {value: stored[nums[i]] for value, i in ids.items() if i in nums and nums[i] in stored}
+            return dict(zip(there, self._writer.write(connection, list(there.values())), strict=True))
 
 
 def _group_ids(found: Sequence[Any]) -> list[GroupId]:

@@ -3,10 +3,10 @@
 A point takes 25 bytes: its id as 128 bits, the kind of id, and the version.
 
 Guarantees
-    Rows of new points are written before the View that shows them is published, and never again. Versions change in
-    place: a search on an older View may already answer a newer version, never another point's.
+    Rows of new points are written before the View that shows them is published, and not again while any View shows
+    them. Versions change in place: a search on an older View may already answer a newer version, never another point's.
 Assumes
-    One owner, the collection's actor, calls ``apply``.
+    One owner, the collection's actor, calls ``apply``, and gives a num to another point once no View shows the first.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from vdb.query.view import View
 from vdb.segment.fields.chunks import FrozenChunks
 from vdb.storage import points
 from vdb.storage.points import StoredPoint
+from vdb.storage.sqlite import one_state
 
 # What orjson writes as the vector of one name: an array, or an object of arrays.
 VectorJson = Floats | dict[str, NDArray[Any]]
@@ -51,6 +53,15 @@ class PointWriter:
     def reads_payload(self) -> bool:
         """Whether points must be read with their payload: not where the View has payloads in memory."""
         return self._payload.wanted and self._view.payloads is None
+
+    @property
+    def asks_database(self) -> bool:
+        """Whether memory does not have all that is written."""
+        return self.reads_payload or self._vectors is not None
+
+    def reading(self, connection: sqlite3.Connection) -> AbstractContextManager[None]:
+        """For reading points and then writing them: a point's vectors must be of the moment that its payload is of."""
+        return nullcontext() if self._vectors is None else one_state(connection)
 
     def write(
         self,

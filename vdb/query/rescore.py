@@ -33,7 +33,7 @@ def score_by_formula(source: Source, query: FormulaQuery, found: Sequence[Hits],
     for start in range(0, len(nums), _BLOCK_POINTS):
         deadline.check()
         block = nums[start : start + _BLOCK_POINTS].tolist()
-        stored = source.read_points(block, with_payload=False) if formula.needs_id else {}
+        stored = source.describe(block) if formula.needs_id else {}
         payloads = source.read_payloads(block)
         for num in block:
             text = payloads.get(num)

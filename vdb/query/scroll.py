@@ -40,8 +40,9 @@ def scroll(view: View, connection: sqlite3.Connection, request: ScrollRequest, d
             raise BadRequest("Cannot use an `offset` when using `order_by`. The alternative for paging is `start_from`")
         return _ordered(view, connection, request.order_by, limit, writer, selected)
     start = None if request.offset is None else parse_point_id(request.offset)
-    page = page_of(view, connection, start, limit + 1, writer.reads_payload, selected)
-    return _answer(writer.write(connection, page[:limit]), page[limit:])
+    with writer.reading(connection):
+        page = page_of(view, connection, start, limit + 1, writer.reads_payload, selected)
+        return _answer(writer.write(connection, page[:limit]), page[limit:])
 
 
 def page_of(
@@ -78,10 +79,11 @@ def _ordered(
     selected: BitMap | None,
 ) -> str:
     pairs = list(islice(ordered_nums(view, order_by, selected), limit))
-    stored = points.read_points(connection, sorted({num for _, num in pairs}), writer.reads_payload)
-    there = [(value, stored[num]) for value, num in pairs if num in stored]
-    values = [orjson.dumps(value).decode() for value, _ in there]
-    return _answer(writer.write(connection, [point for _, point in there], order_values=values), [])
+    with writer.reading(connection):
+        stored = points.read_points(connection, sorted({num for _, num in pairs}), writer.reads_payload)
+        there = [(value, stored[num]) for value, num in pairs if num in stored]
+        values = [orjson.dumps(value).decode() for value, _ in there]
+        return _answer(writer.write(connection, [point for _, point in there], order_values=values), [])
 
 
 def ordered_nums(view: View, order_by: OrderBy, selected: BitMap | None) -> Iterator[tuple[int | float, int]]:

@@ -46,7 +46,7 @@ class SparseView:
     index: SparseSnapshot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class View:
     """``seq`` is the newest operation that it shows; ``vectors`` is by name, ``fields`` by JSON path.
 

@@ -404,11 +404,5 @@ def count(connection: sqlite3.Connection) -> int:
     return number
 
 
-def next_num(connection: sqlite3.Connection) -> int:
-    """The first num that no point has and none above it."""
-    newest: int | None = connection.execute("SELECT max(num) FROM points").fetchone()[0]
-    return 0 if newest is None else newest + 1
-
-
 def _json(values: object) -> str:
     return orjson.dumps(values).decode()

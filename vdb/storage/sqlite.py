@@ -149,6 +149,17 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def one_state(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that this block reads is of one moment, whatever is committed meanwhile."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def settle(connection: sqlite3.Connection, look: Callable[[sqlite3.Connection], T]) -> T:
     """What ``look`` finds, made final. For a connection that was opened after a COMMIT failed.
 
