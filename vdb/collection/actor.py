@@ -8,7 +8,7 @@ Guarantees
     Views are published whole: one assignment, after everything that they name is in place.
     A caller's cancellation never cancels a write.
     A disk that is full or fails stops nobody: the write is answered with an error, reads go on, and writes do as soon
-    as the disk does. Where it is not clear whether a transaction is on the disk, nothing else happens before it is.
+    as the disk does (``transactions.py``).
     Any other error that is not the client's stops the actor: the collection is broken (``failure``), its View stays,
     and other collections go on. What was committed is on disk; a restart recovers it.
 Assumes
@@ -22,7 +22,6 @@ import math
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -31,7 +30,6 @@ import trio
 
 from vdb.collection.commit import (
     Committed,
-    Unconfirmed,
     adopt_index,
     change_indexes,
     commit,
@@ -54,6 +52,7 @@ from vdb.collection.messages import (
 )
 from vdb.collection.payload_memory import read_all_payloads
 from vdb.collection.state import SlotView, State
+from vdb.collection.transactions import Transactions
 from vdb.errors import BadRequest, CollectionBroken, CollectionClosing, NotFound, OutcomeUnknown, TryLater, VdbError
 from vdb.fail_points import fail_point
 from vdb.model.collection_config import CollectionConfig
@@ -66,7 +65,7 @@ from vdb.segment.sealed import SealedSegment
 from vdb.storage import log
 from vdb.storage.points import Nums
 from vdb.storage.segments import SegmentRow
-from vdb.storage.sqlite import Readers, Writer, checkpoint, leaves_doubt, named_error, settle
+from vdb.storage.sqlite import Readers, Writer, checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -103,15 +102,19 @@ class Actor:
         self._log_bytes = log_bytes
         self._remove = remove
         self._read = read
+        self._transactions = Transactions(name, writer)
         self.compactions: dict[str | int, AnyCompaction] = {}  # work on indexes that waits for somebody to take it
         self._compacting: set[str | int] = set()
         self._stopping = False
-        self.trouble: VdbError | None = None  # why the last transaction failed, until one succeeds
-        self._unconfirmed: Unconfirmed | None = None
         self.points_applied = 0  # changes of points that the View's field indexes have seen since the start
         self.view: View
         self.slots: tuple[SlotView, ...]
         self.view, self.slots = state.publish()
+
+    @property
+    def trouble(self) -> VdbError | None:
+        """Why the last transaction failed, until one succeeds."""
+        return self._transactions.trouble
 
     @property
     def log_bytes(self) -> int:
@@ -203,16 +206,19 @@ class Actor:
         try:
             with trio.CancelScope(shield=True):
                 while self.failure is None:
-                    if self._unconfirmed is None:
-                        await self.mailbox.wait(lambda: self._stopping)
-                    else:
+                    if self._transactions.in_doubt:
                         with trio.move_on_after(SETTLE_RETRY_S):
                             await self.mailbox.wait(lambda: self._stopping)
-                        if await self._try_to_settle() is None:
+                        applied = await self._transactions.settle()
+                        if applied is None:
                             self._fail_waiting(self.trouble)
                             if self._stopping:
                                 return  # the next start reads what is there
                             continue
+                        if applied:
+                            self._publish_written()
+                    else:
+                        await self.mailbox.wait(lambda: self._stopping)
                     if len(self.mailbox) and self.failure is None:
                         await self._handle_next()
                     elif self._stopping:
@@ -341,52 +347,13 @@ class Actor:
         self._publish()
 
     async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs a transaction and brings memory up to it.
-
-        Where the disk fails, a fresh connection is asked what is there. Raises TryLater where nothing is,
-        OutcomeUnknown where all is (memory knows it then) or where the disk does not tell.
-        """
+        """``Transactions.run``; what the disk did not confirm and holds all the same is published."""
         try:
-            result = await self._writer.run(work)
-        except Unconfirmed as unconfirmed:
-            cause = unconfirmed.cause
-            named = named_error(cause, self._writer.path)
-            assert named is not None
-            self.trouble = named
-            logger.warning("collection %s: a transaction failed: %s", self.name, cause)
-            self._unconfirmed = unconfirmed
-            applied = await self._try_to_settle()
-            if applied is None:
-                raise OutcomeUnknown(f"The disk failed ({cause}): whether it was applied is not known") from cause
-            if applied:
-                why = f"The disk failed ({cause}): it was applied, but may be lost in a power cut"
-                raise OutcomeUnknown(why, applied=True) from cause
-            raise named from cause
-        except TryLater as error:  # on the way to the transaction
-            self.trouble = error
+            return await self._transactions.run(work)
+        except OutcomeUnknown as error:
+            if error.applied:
+                self._publish_written()
             raise
-        self.trouble = None
-        return result
-
-    async def _try_to_settle(self) -> bool | None:
-        """Finds out what became of the last transaction: applied or not; None while the disk does not tell."""
-        unconfirmed = self._unconfirmed
-        assert unconfirmed is not None
-        try:
-            await self._writer.renew()
-            # A disk that takes no more writes could not take this one, and need not: there is nothing to take back.
-            is_applied = unconfirmed.is_applied
-            look = partial(settle, look=is_applied) if leaves_doubt(unconfirmed.cause) else is_applied
-            applied: bool = await self._writer.run(look)
-        except TryLater as error:
-            self.trouble = error
-            return None
-        self._unconfirmed = None
-        if applied:
-            await self._writer.run(lambda connection: unconfirmed.adopt())
-            self._publish_written()
-        logger.warning("collection %s: the transaction was %s", self.name, "applied" if applied else "not applied")
-        return applied
 
     async def _trim_log(self) -> None:
         """Cuts the log long before its capacity: what it frees in the database file is used again and not given back,
@@ -398,7 +365,7 @@ class Actor:
                 self._log_bytes = await self._writer.run(lambda connection: log.trim(connection, bound // 2))
             except TryLater as error:  # whether the old entries are there or not, nothing depends on them
                 logger.warning("collection %s: the log is not cut: %s", self.name, error)
-                self.trouble = error
+                self._transactions.trouble = error
                 with suppress(TryLater):
                     await self._writer.renew()
 
