@@ -284,9 +284,9 @@ def write_json(path: Path, figures: Mapping[str, Any]) -> None:
 def render(arguments: argparse.Namespace) -> None:
     """Table, plots and the marked part of the page, from the results that are there."""
     results = report.read(arguments.results)
-    if not results:
-        raise SystemExit(f"there are no results in {arguments.results}")
-    text = report.markdown(results)
+    if not report.main_results(results):
+        raise SystemExit(f"there are no whole results in {arguments.results}")
+    text = report.markdown(results, os.path.relpath(arguments.images, arguments.page.parent))
     (arguments.results / "table.md").write_text(text, encoding="utf-8")
     python = python_of(arguments.cache, "plots", REQUIREMENTS / "plots.txt")
     plots = [str(python), "-m", "benchmarks.peers.plots", str(arguments.results), str(arguments.images)]

@@ -19,13 +19,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.model_run.run import replay, run_seed
+from tests.model_run.run import COMPARE_EVERY, replay, run_seed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0-9", help="one seed, or the first and the last one (default: 0-9)")
     parser.add_argument("--steps", type=int, default=1_000, help="of each seed (default: 1000)")
+    parser.add_argument(
+        "--compare-every",
+        type=int,
+        default=COMPARE_EVERY,
+        help="steps; comparing costs as much as ten of them (default: %(default)d)",
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="no seed begins after so long")
     parser.add_argument("--replay", type=Path, metavar="TRACE", help="take the steps of a trace again")
     arguments = parser.parse_args()
@@ -44,7 +50,7 @@ def main() -> int:
             break
         trace = folder / f"seed-{seed}.jsonl"
         try:
-            run_seed(folder / "lives", seed, arguments.steps, trace)
+            run_seed(folder / "lives", seed, arguments.steps, trace, arguments.compare_every)
         except Exception:
             traceback.print_exc()
             print(f"seed {seed} failed after {sum(1 for _ in trace.open()) - 1} steps: {trace}", file=sys.stderr)

@@ -43,8 +43,8 @@ def growth(results: Sequence[Figures]) -> dict[str, dict[int, Figures]]:
     return {name: by_size for name, by_size in grown.items() if len(by_size) > 1}
 
 
-def markdown(results: Sequence[Figures]) -> str:
-    """What stands between the two marks."""
+def markdown(results: Sequence[Figures], images: str = "images") -> str:
+    """What stands between the two marks, for a page from which the plots lie in the folder ``images``."""
     main = main_results(results)
     working = [one for one in main if "failed" not in one]
     parts = [_about(main)]
@@ -59,10 +59,10 @@ def markdown(results: Sequence[Figures]) -> str:
     failed = [one for one in main if "failed" in one]
     if failed:
         parts.append("### Not measured\n\n" + _table(["", "why"], ([_title(one), one["failed"]] for one in failed)))
-    parts.append("![Searches a second against recall](images/recall.png)")
+    parts.append(f"![Searches a second against recall]({images}/recall.png)")
     grown = growth(results)
     if grown:
-        parts.append(f"### Growth\n\n{_growth(grown)}\n\n![Cost against size](images/growth.png)")
+        parts.append(f"### Growth\n\n{_growth(grown)}\n\n![Cost against size]({images}/growth.png)")
     return "\n\n".join(parts) + "\n"
 
 

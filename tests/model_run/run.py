@@ -71,8 +71,12 @@ class HeldBuild:
 class ModelRun:
     """A collection below ``folder`` and its dictionary. ``say`` gets every step before it is done."""
 
-    def __init__(self, folder: Path, create: Json, say: Say = lambda step: None) -> None:
+    def __init__(
+        self, folder: Path, create: Json, say: Say = lambda step: None, compare_every: int = COMPARE_EVERY
+    ) -> None:
+        """``compare_every``: steps; they are also compared after every build and at every start and end."""
         self._lives = folder
+        self._compare_every = compare_every
         self._life = 0
         self._say = say
         config = collection_config.resolve(_decoded(create, CreateCollection), StorageSettings())
@@ -112,7 +116,7 @@ class ModelRun:
                                 break
                             await self._take(kind, step[kind])
                             reading = self._reading(reader, done)
-                            if done % COMPARE_EVERY == 0 or kind in ("settle", "finish"):
+                            if done % self._compare_every == 0 or kind in ("settle", "finish"):
                                 await reading.compare()
                                 await reading.compare_old(old)
                                 old = await reading.remember()
@@ -305,7 +309,9 @@ def _numbers_of(seed: int) -> Iterator[None]:
         yield
 
 
-def run_seed(folder: Path, seed: int, count: int, trace: Path | None = None) -> None:
+def run_seed(
+    folder: Path, seed: int, count: int, trace: Path | None = None, compare_every: int = COMPARE_EVERY
+) -> None:
     """``count`` random steps; ``trace`` gets the configuration and every step, one JSON object a line."""
     create = config_of(seed)
     file = None if trace is None else trace.open("w", encoding="utf-8")
@@ -316,7 +322,7 @@ def run_seed(folder: Path, seed: int, count: int, trace: Path | None = None) -> 
             file.flush()
 
     say({"seed": seed, "create": create})
-    run = ModelRun(folder, create, say)
+    run = ModelRun(folder, create, say, compare_every)
     steps = Steps(seed, run.points, ids_of(IDS))
     reader = Steps(seed, run.points, ids_of(IDS))
     try:
