@@ -16,7 +16,7 @@ from pyroaring import BitMap
 from tests.segment.segments import World, build_segment, clustered, configured, space_of
 from vdb.model.vectors import Distance
 from vdb.segment.builder import Previous
-from vdb.segment.neighbourhood import LEAF_ROWS, neighbourhood_order
+from vdb.segment.neighbourhood import LEAF_ROWS, SKELETON_SHARE, neighbourhood_order
 from vdb.segment.recipe import Recipe
 from vdb.segment.rows import RowsView
 
@@ -38,6 +38,14 @@ def test_near_rows_stand_together() -> None:
     np.testing.assert_array_equal(order, order_of(block))
     steps = np.linalg.norm(np.diff(block[order], axis=0), axis=1).mean()
     assert steps < 0.6 * np.linalg.norm(np.diff(block, axis=0), axis=1).mean()
+
+
+def test_rows_from_everywhere_stand_first() -> None:
+    """A graph of one cluster after the other has few links between them, and searches end in the wrong one."""
+    block = np.sort(np.random.default_rng(6).uniform(-1, 1, (4_000, 1)).astype(np.float32), axis=0)
+    first = block[order_of(block)[: int(SKELETON_SHARE * len(block) * 0.8)], 0]
+    assert np.histogram(first, bins=10, range=(-1, 1))[0].min() > 0
+    assert abs(np.corrcoef(first, np.arange(len(first)))[0, 1]) < 0.3
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-38, 1.0, 1e38])
