@@ -88,8 +88,7 @@ class Host:
     ) -> None:
         folder = self._folder / running.entry.folder
         try:
-            folder.mkdir(exist_ok=True)
-            fsync_dir(folder.parent)
+            await trio.to_thread.run_sync(_make_folder, folder)
             with running.scope:
                 async with open_collection(
                     running.entry.name, folder, config, self.threads, self._synchronous, self._index_processes
@@ -120,6 +119,11 @@ class Host:
         with trio.CancelScope(shield=True):
             await self.threads.drained()
             await self.abandon(running)
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    fsync_dir(folder.parent)
 
 
 def new_folder_name(name: str) -> str:

@@ -122,7 +122,7 @@ class Registry:
         running = self.running(name)
         if running.collection is None:
             assert running.failure is not None
-            raise running.failure
+            raise running.failure.with_traceback(None)  # every raise adds to the one that it has
         return running.collection
 
     def running(self, name: str) -> Running:

@@ -152,6 +152,9 @@ def _view(route: Route, services: Services) -> Any:
             only = access.check(route.access, path.get("collection_name"), services.registry.resolve)
             if only is not None and not route.filtered:
                 access.check_whole(route.access, path["collection_name"], services.registry.resolve)
+            if limited and (name := path.get("collection_name")) is not None:
+                # What was checked is what is used: an alias may be given to another collection while the body arrives.
+                path = {**path, "collection_name": services.registry.resolve(name)}
             params = _params(route)
             decoded: Any = None
             if route.streamed:

@@ -60,7 +60,7 @@ def describe(running: Running, wanted: Iterable[str], completed_limit: int) -> O
     collection, optimizer = running.collection, running.optimizer
     if collection is None or optimizer is None:
         assert running.failure is not None
-        raise running.failure
+        raise running.failure.with_traceback(None)
     slots = {slot.number: slot for slot in collection.slots}
     queued = [_segments(plan, slots) for plan in _waiting(optimizer)]
     busy = {segment.number for build in optimizer.history.running for segment in build.inputs}

@@ -52,17 +52,20 @@ _READS: dict[str, Any] = {"params": ReadParams}
     **_WRITES,
 )
 async def upsert_points(call: Call) -> UpdateResult:
-    spaces = writes.spaces_of(call.services.registry.get(call.path["collection_name"]))
+    collection = writes.collection_of(call)
+    spaces = writes.spaces_of(collection)
     in_thread = len(call.body.ids) > writes.CONVERTED_INLINE_MAX or call.body.asks_for_models
     make = partial(writes.upsert, call.body, spaces, call.services.embedders)
-    return await writes.write(call, await writes.planned(call, in_thread, make))
+    return await writes.write(call, collection, await writes.planned(call, in_thread, make))
 
 
 @routes.add(
     "POST", _POINTS + "/delete", summary="Delete points", access="write", filtered=True, body=PointsSelector, **_WRITES
 )
 async def delete_points(call: Call) -> UpdateResult:
-    return await writes.write(call, writes.delete_points(narrow_selector(call.body, call.only)))
+    return await writes.write(
+        call, writes.collection_of(call), writes.delete_points(narrow_selector(call.body, call.only))
+    )
 
 
 @routes.add(
@@ -74,9 +77,10 @@ async def delete_points(call: Call) -> UpdateResult:
     **_WRITES,
 )
 async def update_vectors(call: Call) -> UpdateResult:
-    spaces = writes.spaces_of(call.services.registry.get(call.path["collection_name"]))
+    collection = writes.collection_of(call)
+    spaces = writes.spaces_of(collection)
     make = partial(writes.update_vectors, call.body, spaces, call.services.embedders)
-    return await writes.write(call, await writes.planned(call, writes.takes_long(call.body), make))
+    return await writes.write(call, collection, await writes.planned(call, writes.takes_long(call.body), make))
 
 
 @routes.add(
@@ -89,20 +93,21 @@ async def update_vectors(call: Call) -> UpdateResult:
     **_WRITES,
 )
 async def delete_vectors(call: Call) -> UpdateResult:
-    spaces = writes.spaces_of(call.services.registry.get(call.path["collection_name"]))
-    return await writes.write(call, writes.delete_vectors(narrow_selector(call.body, call.only), spaces))
+    collection = writes.collection_of(call)
+    spaces = writes.spaces_of(collection)
+    return await writes.write(call, collection, writes.delete_vectors(narrow_selector(call.body, call.only), spaces))
 
 
 @routes.add(
     "POST", _POINTS + "/payload", summary="Set keys of payloads", access="write", body=SetPayloadRequest, **_WRITES
 )
 async def set_payload(call: Call) -> UpdateResult:
-    return await writes.write(call, writes.set_payload(call.body))
+    return await writes.write(call, writes.collection_of(call), writes.set_payload(call.body))
 
 
 @routes.add("PUT", _POINTS + "/payload", summary="Replace payloads", access="write", body=SetPayloadRequest, **_WRITES)
 async def overwrite_payload(call: Call) -> UpdateResult:
-    return await writes.write(call, writes.overwrite_payload(call.body))
+    return await writes.write(call, writes.collection_of(call), writes.overwrite_payload(call.body))
 
 
 @routes.add(
@@ -114,14 +119,14 @@ async def overwrite_payload(call: Call) -> UpdateResult:
     **_WRITES,
 )
 async def delete_payload(call: Call) -> UpdateResult:
-    return await writes.write(call, writes.delete_payload(call.body))
+    return await writes.write(call, writes.collection_of(call), writes.delete_payload(call.body))
 
 
 @routes.add(
     "POST", _POINTS + "/payload/clear", summary="Remove payloads", access="write", body=PointsSelector, **_WRITES
 )
 async def clear_payload(call: Call) -> UpdateResult:
-    return await writes.write(call, writes.clear_payload(call.body))
+    return await writes.write(call, writes.collection_of(call), writes.clear_payload(call.body))
 
 
 @routes.add(
@@ -135,11 +140,12 @@ async def clear_payload(call: Call) -> UpdateResult:
 )
 async def batch_update(call: Call) -> list[UpdateResult]:
     """Every operation is checked before the first is applied."""
-    spaces = writes.spaces_of(call.services.registry.get(call.path["collection_name"]))
+    collection = writes.collection_of(call)
+    spaces = writes.spaces_of(collection)
     operations = call.body.operations
     in_thread = any(writes.takes_long(one.upsert) or writes.takes_long(one.update_vectors) for one in operations)
     make = partial(writes.all_of_batch, operations, spaces, call.services.embedders)
-    return await writes.write_in_order(call, await writes.planned(call, in_thread, make))
+    return await writes.write_in_order(call, collection, await writes.planned(call, in_thread, make))
 
 
 @routes.add(

@@ -35,7 +35,8 @@ async def read(call: Call, work: ReadWork) -> Encoded:
         with call.meter.searching():
             return Encoded(work(view, connection, deadline).encode())
 
-    return await collection.read(job)
+    # What a client may see is decided on the View, and shown from the database.
+    return await collection.read(job, of_one_moment=call.only is not None)
 
 
 async def read_with_lookups(call: Call, names: Collection[str], work: LookupWork) -> Encoded:

@@ -118,7 +118,7 @@ async def search_matrix_offsets(call: Call) -> Encoded:
 async def answer(call: Call, request: QueryRequest, shape: Shape) -> Encoded:
     """The hits of one request, found in a search thread."""
     request = embedded_if_short(_narrowed(call, request), call.services.embedders)
-    if call.meter is None and call.params.timeout is None and is_plain(request):
+    if call.meter is None and call.only is None and call.params.timeout is None and is_plain(request):
         collection = call.services.registry.get(call.path["collection_name"])
         return Encoded(shape(await collection.query(request)).encode())
     work = partial(_one, request=request, shape=shape, embedders=call.services.embedders)

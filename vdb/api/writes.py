@@ -51,20 +51,24 @@ def spaces_of(collection: Collection) -> dict[str, Space]:
     return collection.view.spaces()
 
 
-async def write(call: Call, planned: Planned) -> UpdateResult:
+def collection_of(call: Call) -> Collection:
+    """The collection that a request is about. Asked for once: what is made for it is written to no other, whatever
+    becomes of its name meanwhile."""
+    return call.services.registry.get(call.path["collection_name"])
+
+
+async def write(call: Call, collection: Collection, planned: Planned) -> UpdateResult:
     """Hands the operation to the actor and waits: what is answered is durable and visible, with ``wait`` or without."""
     if callable(planned):
-        return (await write_in_order(call, [planned]))[0]
-    collection = call.services.registry.get(call.path["collection_name"])
+        return (await write_in_order(call, collection, [planned]))[0]
     result = _result(call, await collection.write(planned))
     if call.meter is not None:
         call.meter.wrote(planned)
     return result
 
 
-async def write_in_order(call: Call, planned: Sequence[Planned]) -> list[UpdateResult]:
+async def write_in_order(call: Call, collection: Collection, planned: Sequence[Planned]) -> list[UpdateResult]:
     """``write`` for several operations, with nothing in between; the first that is refused ends them."""
-    collection = call.services.registry.get(call.path["collection_name"])
     results = [_result(call, seq) for seq in await collection.write_in_order(planned)]
     if call.meter is not None:
         for operation in planned:

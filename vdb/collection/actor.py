@@ -144,13 +144,17 @@ class Actor:
 
     async def adopt_index(self, path: str, index: FieldIndex, built_from_seq: int) -> bool:
         message = AdoptIndex(path, index, built_from_seq)
-        await self._send(message, 0)
+        self._tell(message)
         return await message.reply.wait()
 
     async def adopt_compaction(self, index: str | int, job: AnyCompaction) -> None:
         message = AdoptCompaction(index, job)
-        await self._send(message, 0)
-        await message.reply.wait()
+        try:
+            self._tell(message)
+            await message.reply.wait()
+        except TryLater:
+            self._compacting.discard(index)  # whoever publishes next asks for it again
+            raise
 
     async def reconfigure(self, config: CollectionConfig) -> None:
         message = Reconfigure(config)
@@ -163,24 +167,35 @@ class Actor:
         False where somebody who reads was in the way.
         """
         message = Flush(readers)
-        await self._send(message, 0)
+        self._tell(message)
         return await message.reply.wait()
 
     async def freeze(self) -> tuple[SlotView, ...]:
         message = Freeze()
-        await self._send(message, 0)
+        self._tell(message)
         return await message.reply.wait()
 
     async def swap(self, inputs: tuple[int, ...], output: SealedSegment | None, built_from_seq: int) -> None:
         message = Swap(inputs, output, built_from_seq)
-        await self._send(message, 0)
+        self._tell(message)
         await message.reply.wait()
 
-    async def _send(self, message: Message, size: int) -> None:
+    def check(self) -> None:
+        """Raises CollectionBroken where nothing is written any more."""
         if self.failure is not None:
-            raise self.failure
+            raise self.failure.with_traceback(None)  # every raise adds to the one that it has
         if self._stopping:
             raise CollectionClosing(self.name)
+
+    def _tell(self, message: Message) -> None:
+        """For the collection's own messages: a mailbox full of writes must not keep them out."""
+        self.check()
+        self.mailbox.send_nowait(message)
+        if self.stopped.is_set():
+            self._fail_waiting()
+
+    async def _send(self, message: Message, size: int) -> None:
+        self.check()
         await self.mailbox.send(message, size)
         if self.stopped.is_set():  # it stopped while this message waited for room: nobody else will answer
             self._fail_waiting()
@@ -280,7 +295,8 @@ class Actor:
         except (BadRequest, NotFound, TryLater, OutcomeUnknown) as error:
             message.reply.fail(error)
         except BaseException as error:
-            message.reply.fail(error)
+            broken = CollectionBroken(f"Collection `{self.name}` stopped: {error}")
+            message.reply.fail(error if isinstance(error, VdbError) else broken)
             raise
 
     async def _place_payloads(self, cold: bool) -> None:
@@ -377,6 +393,8 @@ class Actor:
             # Another swap of them was in doubt when this build began, and turned out to be there.
             raise TryLater("Segments have changed since this one was built")
         inputs = [state.slots[number] for number in swap.inputs]
+        if any(slot.appendable for slot in inputs):
+            raise TryLater("A segment that was to be rebuilt takes new rows")
         dead = state.dead_rows_for_swap(output, swap.inputs) if output is not None else {}
         row: SegmentRow | None = None
         sealed_nums = {}
@@ -403,10 +421,9 @@ class Actor:
         self._publish()
 
     def _publish(self) -> None:
-        for index, job in self._state.compactions():
-            if index not in self._compacting:
-                self._compacting.add(index)
-                self.compactions[index] = job
+        for index, job in self._state.compactions(self._compacting):
+            self._compacting.add(index)
+            self.compactions[index] = job
         self.view, self.slots = self._state.publish()
         self.points_applied = self._state.fields.points_applied
         self._tell_published()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import outcome
 import trio
@@ -20,7 +21,7 @@ from vdb.collection.remover import Remover
 from vdb.collection.state import SlotView
 from vdb.collection.threads import WorkerThreads
 from vdb.collection.verifier import SegmentVerifier
-from vdb.errors import Corrupt
+from vdb.errors import Busy, Corrupt
 from vdb.model.collection_config import CollectionConfig
 from vdb.model.field_index import PayloadFieldSchema
 from vdb.model.operations import CreateIndex, DeleteIndex, PointOperation
@@ -29,9 +30,13 @@ from vdb.query.deadline import Deadline
 from vdb.query.targets import Resolve
 from vdb.query.together import query_together
 from vdb.query.view import View
-from vdb.storage.sqlite import Readers, Synchronous, Writer
+from vdb.storage import log
+from vdb.storage.sqlite import Readers, Synchronous, Writer, one_state
 
 T = TypeVar("T")
+
+_MOMENT_LOOKS_MAX: Final = 200
+_MOMENT_PAUSE_S: Final = 0.001
 
 
 class Collection:
@@ -85,7 +90,10 @@ class Collection:
         """The seq of the operation, once it is durable, and once the index answers where ``wait`` is set."""
         if path in self.view.fields and self.view.fields[path].schema == schema:
             return self.view.seq
-        seq = await self.actor.change_indexes(CreateIndex(path, schema))
+        if self.view.building.get(path) == schema:  # asked for again, as clients that lose patience do
+            seq = self.view.seq
+        else:
+            seq = await self.actor.change_indexes(CreateIndex(path, schema))
         if wait:
             await built(self.actor, path)
         return seq
@@ -93,22 +101,42 @@ class Collection:
     async def delete_index(self, path: str) -> int:
         return await self.actor.change_indexes(DeleteIndex(path))
 
-    async def read(self, work: Callable[[View, sqlite3.Connection], T]) -> T:
-        """Runs ``work`` in a search thread on the newest View and a read-only connection."""
+    async def read(self, work: Callable[[View, sqlite3.Connection], T], *, of_one_moment: bool = False) -> T:
+        """Runs ``work`` in a search thread on the newest View and a read-only connection.
+
+        The database may know of a write that the View does not show yet. ``of_one_moment`` keeps to one state of both;
+        raises Busy where writes follow each other too fast for that.
+        """
         view = self.actor.view
 
         def job() -> T:
             with self._readers.borrow() as connection:
                 return work(view, connection)
 
+        def job_of_one_moment() -> T:
+            with self._readers.borrow() as connection, self._moment(connection) as shown:
+                return work(shown, connection)
+
         with self._damage_ends_writes():
-            return await self._threads.run(job)
+            return await self._threads.run(job_of_one_moment if of_one_moment else job)
 
     async def query(self, request: QueryRequest) -> str:
         """``query_points`` for a plain request, on the newest View, together with those that wait at the same time."""
         with self._damage_ends_writes():
             answer: str = await self._threads.run_together(request, self._query_together)
         return answer
+
+    @contextmanager
+    def _moment(self, connection: sqlite3.Connection) -> Iterator[View]:
+        """The View of exactly what ``connection`` reads in this block; a View follows its transaction by moments."""
+        for _ in range(_MOMENT_LOOKS_MAX):
+            with one_state(connection):
+                head, view = log.head(connection), self.actor.view
+                if view.seq == head:
+                    yield view
+                    return
+            time.sleep(_MOMENT_PAUSE_S)
+        raise Busy("The collection is being written to: try again")
 
     @contextmanager
     def _damage_ends_writes(self) -> Iterator[None]:

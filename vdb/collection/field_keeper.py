@@ -191,6 +191,5 @@ class FieldKeeper:
 async def built(actor: Actor, path: str) -> None:
     """Returns when no index of that path is waiting to be built."""
     while path in actor.view.building:
-        if actor.failure is not None:
-            raise actor.failure
+        actor.check()
         await actor.published.wait()

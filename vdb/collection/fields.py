@@ -9,7 +9,7 @@ Assumes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import orjson
@@ -89,9 +89,11 @@ class Fields:
             for index in self._indexes.values():
                 index.apply(_changes(index, parsed))
 
-    def compactions(self) -> list[tuple[str, Compaction]]:
-        """Work that would make searches faster; run it in a thread, then ``take`` it."""
-        return [(path, job) for path, index in self._indexes.items() if (job := index.compaction()) is not None]
+    def compactions(self, running: Set[str | int]) -> list[tuple[str, Compaction]]:
+        """Work that would make searches faster, on other indexes than ``running``; run it in a thread, then ``take``
+        it."""
+        idle = ((path, index) for path, index in self._indexes.items() if path not in running)
+        return [(path, job) for path, index in idle if (job := index.compaction()) is not None]
 
     def take(self, path: str, job: Compaction) -> None:
         """Adopts a finished compaction, where the index is still there."""

@@ -18,7 +18,7 @@ from typing import Final
 import trio
 
 from vdb.collection.actor import Actor
-from vdb.errors import CollectionBroken, TryLater
+from vdb.errors import CollectionBroken, Corrupt, TryLater
 from vdb.storage.sqlite import WAL_BYTES_MAX, Readers
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Flusher:
         except TryLater as error:
             logger.warning("collection %s: what was written stays in SQLite's log: %s", actor.name, error)
             return False
-        except CollectionBroken:  # which ends `run`
+        except (CollectionBroken, Corrupt):  # which ends `run`
             return False
         if whole and not done:
             self._whole_from = trio.current_time() + _READER_PAUSE_S

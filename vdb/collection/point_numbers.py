@@ -51,8 +51,9 @@ class PointNumbers:
         """Points live under ``nums`` from now on."""
         taken = BitMap(nums)
         if taken:
+            former, self.next = self.next, max(self.next, taken.max() + 1)
+            self._free.add_range(former, self.next)  # what was given to points that did not last their transaction
             self._free -= taken
-            self.next = max(self.next, taken.max() + 1)
 
     def retire(self, nums: Iterable[int]) -> None:
         """The points of ``nums`` are deleted; the View that was published last still shows them."""

@@ -9,7 +9,7 @@ Assumes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
@@ -203,10 +203,13 @@ class State:
         for rows in changes.sparse:
             self.sparse[rows.vector_id].apply({num: vector for num, (_, vector) in rows.vectors.items()})
 
-    def compactions(self) -> list[tuple[str | int, Compaction | SparseCompaction]]:
-        """Work that would make searches faster, by the path or vector_id of the index."""
-        sparse = ((vector_id, index.compaction()) for vector_id, index in self.sparse.items())
-        return [*self.fields.compactions(), *((vector_id, job) for vector_id, job in sparse if job is not None)]
+    def compactions(self, running: Set[str | int]) -> list[tuple[str | int, Compaction | SparseCompaction]]:
+        """Work that would make searches faster, by the path or vector_id of the index, but for those in ``running``:
+        an index that is asked again forgets what changed since the first job began."""
+        sparse = (
+            (vector_id, index.compaction()) for vector_id, index in self.sparse.items() if vector_id not in running
+        )
+        return [*self.fields.compactions(running), *((vector_id, job) for vector_id, job in sparse if job is not None)]
 
     def take_compaction(self, index: str | int, job: Compaction | SparseCompaction) -> None:
         """Adopts finished work, where the index is still there."""

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar, cast
@@ -148,18 +149,20 @@ class WorkerThreads:
 
     def _work(self) -> None:
         while (group := self._waiting.get()) is not None:
-            jobs = [job for job in group if not job.abandoned]
-            if not jobs:
-                continue
-            self._done.extend(zip(jobs, _results(jobs), strict=True))
-            with self._wake_lock:
-                wake, self._wake_pending = not self._wake_pending, True
-            if wake:
-                assert self._token is not None
-                try:
-                    self._token.run_sync_soon(self._deliver)
-                except trio.RunFinishedError:
-                    return
+            self._run_group(group)
+            del group  # a thread that waits must keep no View alive, and jobs hold theirs
+
+    def _run_group(self, group: _Group) -> None:
+        jobs = [job for job in group if not job.abandoned]
+        if not jobs:
+            return
+        self._done.extend(zip(jobs, _results(jobs), strict=True))
+        with self._wake_lock:
+            wake, self._wake_pending = not self._wake_pending, True
+        if wake:
+            assert self._token is not None
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._deliver)
 
     def _deliver(self) -> None:
         """On the loop: hands out every result that is there."""

@@ -146,6 +146,8 @@ class Optimizer:
         slots = await collection.actor.freeze() if chosen.freeze else collection.slots
         built_from_seq = collection.view.seq
         by_number = {slot.number: slot for slot in slots}
+        if not by_number.keys() >= set(chosen.inputs):
+            raise TryLater("Segments have changed since this was planned")
         inputs = [by_number[number] for number in chosen.inputs]
         folder = collection.segments_folder
         name = str(uuid4())

@@ -121,14 +121,14 @@ class PointWriter:
     def _with_payloads(
         self, connection: sqlite3.Connection, stored: Sequence[StoredPoint], payloads: FrozenChunks[bytes]
     ) -> list[StoredPoint]:
-        """Points with their payloads: from memory, or from SQLite where they were written after the View."""
+        """Points with their payloads: from memory, or from SQLite where they were written after the View and are still
+        there."""
         seq = self._view.seq
         newer = [point.num for point in stored if point.version > seq]
-        read = points.read_payloads(connection, newer) if newer else {}
-        texts = [read.get(point.num) if point.version > seq else payloads.get(point.num) for point in stored]
+        read = points.read_points(connection, newer, with_payload=True) if newer else {}
         return [
-            StoredPoint(point.num, point.id, point.version, None if text is None else text.decode())
-            for point, text in zip(stored, texts, strict=True)
+            read[point.num] if point.num in read else point._replace(payload=_text(payloads.get(point.num)))
+            for point in stored
         ]
 
     def _payload_text(self, payload: str | None) -> str:
@@ -159,6 +159,10 @@ class PointWriter:
 
 def array(texts: Sequence[str]) -> str:
     return "[" + ",".join(texts) + "]"
+
+
+def _text(payload: bytes | None) -> str | None:
+    return None if payload is None else payload.decode()
 
 
 def id_text(point_id: PointId) -> str:

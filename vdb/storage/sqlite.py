@@ -151,7 +151,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def one_state(connection: sqlite3.Connection) -> Iterator[None]:
-    """All that this block reads is of one moment, whatever is committed meanwhile."""
+    """All that this block reads is of one moment, whatever is committed meanwhile. Blocks may stand in one another."""
+    nested = connection.in_transaction
+    if nested:
+        yield
+        return
     connection.execute("BEGIN")
     try:
         yield
@@ -191,7 +195,12 @@ def checkpoint(connection: sqlite3.Connection, readers: Readers | None = None) -
     with readers.paused(_READERS_MAX_S) as nobody_reads:
         if not nobody_reads:
             return False
-        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        (patience_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+        connection.execute("PRAGMA busy_timeout = 0")  # whoever else reads on, such as a snapshot: reads wait here
+        try:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(patience_ms)}")
     return not busy
 
 
