@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import trio
 from pyroaring import BitMap
 
 from tests.collection.conftest import Open
-from tests.collection.operations import everything, nearest, upsert, vector
+from tests.collection.operations import everything, nearest, until, upsert, vector
 from vdb.collection import point_numbers
 from vdb.collection.collection import Collection
+from vdb.collection.messages import Write
 from vdb.collection.point_numbers import PointNumbers
 from vdb.collection.recovery import DATABASE_NAME
 from vdb.model.operations import DeletePoints
@@ -128,6 +130,28 @@ async def test_searches_beside_it_never_meet_another_point(opened: Open) -> None
                 await replace(collection, FIRST, SECOND)
                 await replace(collection, SECOND, FIRST)
             done.set()
+
+
+async def test_a_thread_that_waits_keeps_no_view(opened: Open) -> None:
+    async with opened() as collection:
+        await collection.write(upsert(*FIRST))
+        await everything(collection)
+        shown = weakref.ref(collection.view)
+        await collection.write(DeletePoints(tuple(FIRST)))
+        await until(lambda: shown() is None)  # the thread lets go of its job after it has handed over the answer
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_number_that_was_used_and_not_kept_is_free(opened: Open, folder: Path) -> None:
+    """A point that is written and deleted in one transaction, beside one that stays, leaves no hole."""
+    async with opened() as collection:
+        messages = [Write(upsert(1)), Write(upsert(2)), Write(DeletePoints((1,)))]
+        for message in messages:
+            collection.actor.mailbox.send_nowait(message)
+        for message in messages:
+            await message.reply.wait()
+        await collection.write(upsert(3))
+        assert numbers(folder) == {0, 1}
 
 
 def test_a_few_free_numbers_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

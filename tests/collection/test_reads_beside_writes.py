@@ -13,6 +13,7 @@ import trio
 
 from tests.collection.conftest import Open
 from tests.collection.operations import upsert, vector
+from vdb.errors import Busy
 from vdb.model.groups import QueryGroupsRequest
 from vdb.model.ids import PointId
 from vdb.model.operations import DeletePoints
@@ -22,6 +23,7 @@ from vdb.query import execute
 from vdb.query.deadline import Deadline
 from vdb.query.scroll import scroll
 from vdb.query.view import View
+from vdb.storage import log
 
 IDS: Final = tuple(range(1, 21))
 ROUNDS: Final = 60
@@ -96,3 +98,51 @@ async def test_a_point_is_never_read_in_parts(opened: Open, read: str, on_disk_p
                 await collection.write(upsert(*IDS[::2], value=-number, payload={"value": -number, "group": 1}))
             done.set()
         assert seen == set(IDS)
+
+
+async def test_a_read_of_one_moment_has_a_view_of_what_the_database_holds(opened: Open) -> None:
+    async with opened() as collection:
+        await collection.write(upsert(*IDS))
+        done = trio.Event()
+        looked = 0
+
+        async def reading() -> None:
+            nonlocal looked
+            while not done.is_set():
+                seq, head = await collection.read(
+                    lambda view, connection: (view.seq, log.head(connection)), of_one_moment=True
+                )
+                assert seq == head
+                looked += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reading)
+            nursery.start_soon(reading)
+            for number in range(ROUNDS):
+                await collection.write(upsert(*IDS, value=number))
+            done.set()
+        assert looked
+
+
+async def test_a_read_of_one_moment_waits_for_the_view(opened: Open) -> None:
+    """Between the COMMIT and its View there are moments; a database that stays ahead is refused."""
+    async with opened() as collection:
+        await collection.write(upsert(1))
+        shown = collection.actor.view
+        await collection.write(upsert(2))
+        newest, collection.actor.view = collection.actor.view, shown
+        with pytest.raises(Busy):
+            await collection.read(lambda view, connection: view.seq, of_one_moment=True)
+        collection.actor.view = newest
+        assert await collection.read(lambda view, connection: view.seq, of_one_moment=True) == newest.seq
+
+
+async def test_a_point_that_is_gone_keeps_the_payload_that_its_view_has(opened: Open) -> None:
+    async with opened(on_disk_payload=False) as collection:
+        await collection.write(upsert(1, payload={"value": 1}))
+        view = collection.view
+        await collection.write(upsert(1, payload={"value": 2}))
+        await collection.write(DeletePoints((1,)))
+        request = QueryRequest(query=NearestQuery(nearest=vector(1)), with_payload=True)
+        text = await collection.read(lambda _, connection: execute.query_points(view, connection, request, Deadline()))
+        assert [point["payload"] for point in msgspec.json.decode(text)] == [{"value": 1}]

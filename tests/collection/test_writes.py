@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vdb.api.collections import describe
 from vdb.collection import mailbox
 from vdb.collection.collection import Collection
 from vdb.collection.recovery import DATABASE_NAME
-from vdb.errors import BadRequest, Busy, CollectionBroken, CollectionClosing, PointNotFound, WrongDimension
+from vdb.errors import BadRequest, Busy, CollectionBroken, CollectionClosing, PointNotFound, TryLater, WrongDimension
 from vdb.hosting import Running
 from vdb.model.collection_results import OptimizersFailed
 from vdb.model.operations import (
@@ -29,6 +30,7 @@ from vdb.model.operations import (
     SetPayload,
 )
 from vdb.optimizer.worker import Budget, Optimizer
+from vdb.storage import points
 from vdb.storage.catalog import CatalogEntry
 from vdb.storage.sqlite import Writer
 
@@ -235,6 +237,10 @@ async def test_a_broken_actor_says_so_refuses_writes_and_goes_on_reading(opened:
         assert collection.actor.failure is not None
         with pytest.raises(CollectionBroken, match="stopped: disk I/O error"):
             await collection.write(upsert(3))
+        for _ in range(100):
+            with pytest.raises(CollectionBroken) as refused:
+                await collection.write(upsert(3))
+        assert len(traceback.extract_tb(refused.tb)) < 20, "what is raised again and again must not grow"
         assert [point["id"] for point in await everything(collection)] == [1]
         assert await nearest(collection, vector(1)) == [1]
         optimizer = Optimizer(collection, Budget(trio.CapacityLimiter(1), trio.CapacityLimiter(1), 1))
@@ -273,3 +279,41 @@ async def test_the_log_is_cut_and_never_forgets_its_newest_number(opened: Open, 
     assert 1 <= rows < 5
     async with opened(**config) as collection:
         assert await collection.write(upsert(1, size=size)) == last + 1
+
+
+async def test_emptying_the_log_does_not_wait_for_a_reader_that_stays(opened: Open, folder: Path) -> None:
+    """Whoever makes a snapshot reads from the log for minutes: all reads would wait for it."""
+    async with opened() as collection:
+        await collection.write(upsert(1))
+        outside = sqlite3.connect(folder / DATABASE_NAME, isolation_level=None)
+        try:
+            outside.execute("BEGIN")
+            outside.execute("SELECT count(*) FROM points").fetchone()
+            await collection.write(upsert(2))
+            with trio.fail_after(2):
+                assert not await collection.actor.flush(collection._readers)
+        finally:
+            outside.close()
+        assert await collection.actor.flush(collection._readers)
+
+
+async def test_a_segment_that_takes_new_rows_is_not_swapped_away(opened: Open) -> None:
+    async with opened() as collection:
+        await collection.write(upsert(1))
+        (slot,) = collection.slots
+        with pytest.raises(TryLater):
+            await collection.actor.swap((slot.number,), None, collection.view.seq)
+        await collection.write(upsert(2))
+        assert [point["id"] for point in await everything(collection)] == [1, 2]
+
+
+async def test_payloads_longer_than_the_longest_text_are_changed_in_parts(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's longest text is a billion bytes; here it is shorter."""
+    monkeypatch.setattr(points, "_WRITTEN_BYTES", 4_000)
+    async with opened() as collection:
+        await collection.write(upsert(*range(20), payload={"text": "x" * 1_000}))
+        await collection.actor._writer.run(lambda connection: connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 5_000))
+        await collection.write(SetPayload(tuple(range(20)), {"more": 1}))
+        assert all(point["payload"] == {"text": "x" * 1_000, "more": 1} for point in await everything(collection))

@@ -250,6 +250,26 @@ def test_init_from_normalises_for_the_new_distance(create: Create) -> None:
     assert copy.get(1)["vector"] == pytest.approx([0.6, 0, 0.8, 0])
 
 
+def test_init_from_copies_vectors_of_every_kind(create: Create) -> None:
+    kinds: dict[str, Any] = {
+        "vectors": {"m": {"size": 2, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}},
+        "sparse_vectors": {"s": {}},
+    }
+    source = create(**kinds)
+    source.upsert(
+        {"id": 1, "vector": {"m": [[1, 2], [3, 4], [5, 6]], "s": {"indices": [3, 9], "values": [0.5, 1.5]}}},
+        {"id": 2, "vector": {"m": [[7, 8]]}},
+        {"id": 3, "vector": {"s": {"indices": [1], "values": [2]}}},
+    )
+    assert create(**kinds, init_from={"collection": source.name}).all() == source.all()
+
+
+def test_init_from_another_kind_of_vector_makes_nothing(client: Client, create: Create) -> None:
+    source = create(sparse_vectors={"v": {}}, vectors={})
+    body = {"vectors": {"v": {"size": 2, "distance": "Dot"}}, "init_from": {"collection": source.name}}
+    assert "is of another kind" in client.refusal(400, "PUT", "/collections/copied", body)
+
+
 def test_init_from_what_is_not_there_or_does_not_fit_makes_nothing(client: Client, plain: Collection) -> None:
     with plain.unchanged():
         body: dict[str, Any] = {**UNNAMED_4, "init_from": {"collection": "never-was"}}

@@ -28,6 +28,7 @@ _NUM_MASK: Final = 2**KEY_SHIFT - 1
 _RECORD: Final = "\x1e"  # JSON text never holds these two unescaped
 _UNIT: Final = "\x1f"
 _READ_KEYS: Final = 2_000  # vectors read at once, a few megabytes
+_WRITTEN_BYTES: Final = 64 * 2**20  # of payloads in one statement: SQLite's longest blob is 10^9 bytes
 _READ_PAYLOADS: Final = 10_000  # payloads read at once
 
 
@@ -139,16 +140,27 @@ def _write_payloads(connection: sqlite3.Connection, payloads: Mapping[int, bytes
     texts: list[bytes] = []
     offset = 1  # substr() counts from one
     for num, payload in payloads.items():
-        if payload is not None:
-            kept.append((num, offset, len(payload)))
-            texts.append(payload)
-            offset += len(payload)
+        if payload is None:
+            continue
+        if texts and offset + len(payload) > _WRITTEN_BYTES:
+            _write_texts(connection, texts, kept)
+            kept, texts, offset = [], [], 1
+        kept.append((num, offset, len(payload)))
+        texts.append(payload)
+        offset += len(payload)
     if kept:
-        connection.execute(
-            "INSERT OR REPLACE INTO payloads (num, body)"
-            " SELECT value ->> 0, CAST(substr(?, value ->> 1, value ->> 2) AS TEXT) FROM json_each(?)",
-            (b"".join(texts), _json(kept)),
-        )
+        _write_texts(connection, texts, kept)
+
+
+def _write_texts(
+    connection: sqlite3.Connection, texts: Sequence[bytes], places: Sequence[tuple[int, int, int]]
+) -> None:
+    """Payloads that are parts of ``texts`` put together: ``(num, offset from one, bytes)``."""
+    connection.execute(
+        "INSERT OR REPLACE INTO payloads (num, body)"
+        " SELECT value ->> 0, CAST(substr(?, value ->> 1, value ->> 2) AS TEXT) FROM json_each(?)",
+        (b"".join(texts), _json(places)),
+    )
 
 
 def _write_vectors(connection: sqlite3.Connection, rows: VectorRows) -> None:
