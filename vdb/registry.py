@@ -110,6 +110,7 @@ class Registry:
         self._lock = trio.Lock()
         self._by_name: dict[str, Running] = {}
         self._aliases: dict[str, str] = {}
+        self._creating: set[str] = set()  # names of collections that are filled before anybody sees them
         self._background: set[trio.CancelScope] = set()
 
     @property
@@ -158,26 +159,39 @@ class Registry:
         """
         validate_collection_name(name)
         async with self._lock:
-            if name in self._by_name:
-                raise _exists(name)
+            self._check_free(name)
             _refuse_alias(name, self._aliases)
-            self._check_room(len(self._by_name) + 1)
-            folder = new_folder_name(name)
-            text = collection_config.encode(config)
-            running = Running(CatalogEntry(0, name, folder, text))
-            collection = await self._host.open(running, config)
-            try:
-                if copy_from is not None:
-                    await copy_points(copy_from, collection)
+            self._check_room(len(self._by_name) + len(self._creating) + 1)
+            self._creating.add(name)
+        try:
+            return await self._create(name, config, copy_from)
+        finally:
+            self._creating.discard(name)
+
+    async def _create(self, name: str, config: CollectionConfig, copy_from: Collection | None) -> Collection:
+        """Copying may take minutes, in which other collections are created and deleted."""
+        folder = new_folder_name(name)
+        text = collection_config.encode(config)
+        running = Running(CatalogEntry(0, name, folder, text))
+        collection = await self._host.open(running, config)
+        try:
+            if copy_from is not None:
+                await copy_points(copy_from, collection)
+            async with self._lock:
                 collection_id: int = await self._catalog.change(
                     partial(catalog.add_collection, name=name, folder=folder, config=text, created_at=utc_now())
                 )
-            except BaseException:
-                await self._host.abandon(running)
-                raise
-            running.entry = CatalogEntry(collection_id, name, folder, text)
-            self._by_name[name] = running
-            return collection
+                running.entry = CatalogEntry(collection_id, name, folder, text)
+                self._by_name[name] = running
+        except BaseException:
+            await self._host.abandon(running)
+            raise
+        return collection
+
+    def _check_free(self, name: str) -> None:
+        """Raises AlreadyExists for the name of a collection, also of one that is being created."""
+        if name in self._by_name or name in self._creating:
+            raise _exists(name)
 
     async def delete(self, name: str) -> bool:
         """False where there is no such collection, which an alias never is. The collection's aliases go with it."""
@@ -259,9 +273,11 @@ class Registry:
         merged = {**self._aliases, **aliases}
         for name in names:
             _refuse_alias(name, merged)
+            if name in self._creating:
+                raise _exists(name)
         collections = self._by_name.keys() | set(names)
         for alias, name in aliases.items():
-            if alias in collections:
+            if alias in collections | self._creating:
                 raise _exists(alias)
             if name not in collections:
                 raise CollectionNotFound(name)
@@ -340,8 +356,7 @@ class Registry:
                 validate_collection_name(create.alias_name, field="alias_name")
                 if create.collection_name not in self._by_name:
                     raise CollectionNotFound(create.collection_name)
-                if create.alias_name in self._by_name:
-                    raise _exists(create.alias_name)
+                self._check_free(create.alias_name)
                 aliases[create.alias_name] = create.collection_name
             case DeleteAliasOperation(delete_alias=delete):
                 aliases.pop(delete.alias_name, None)
@@ -349,8 +364,7 @@ class Registry:
                 validate_collection_name(rename.new_alias_name, field="new_alias_name")
                 if rename.old_alias_name not in aliases:
                     raise NotFound(f"Alias {rename.old_alias_name} does not exists!")
-                if rename.new_alias_name in self._by_name:
-                    raise _exists(rename.new_alias_name)
+                self._check_free(rename.new_alias_name)
                 aliases[rename.new_alias_name] = aliases.pop(rename.old_alias_name)
 
     async def recover(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -268,6 +269,27 @@ def test_init_from_another_kind_of_vector_makes_nothing(client: Client, create: 
     source = create(sparse_vectors={"v": {}}, vectors={})
     body = {"vectors": {"v": {"size": 2, "distance": "Dot"}}, "init_from": {"collection": source.name}}
     assert "is of another kind" in client.refusal(400, "PUT", "/collections/copied", body)
+
+
+def test_a_name_is_taken_while_its_collection_is_filled(client: Client, create: Create) -> None:
+    """Of clients that create one at the same time one makes it; nobody gives the name to an alias meanwhile."""
+    source = create()
+    source.upsert(*({"id": i, "vector": [i, 1, 2, 3]} for i in range(3_000)))
+    body = {**UNNAMED_4, "init_from": {"collection": source.name}}
+    alias = {"actions": [{"create_alias": {"collection_name": source.name, "alias_name": "filled"}}]}
+    try:
+        with ThreadPoolExecutor(4) as clients:
+            making = [clients.submit(client.send, "PUT", "/collections/filled", body) for _ in range(3)]
+            naming = clients.submit(client.send, "POST", "/collections/aliases", alias)
+        statuses = sorted(made.result().status_code for made in making)
+        if naming.result().status_code == 200:  # it came first
+            assert statuses == [400, 400, 400]
+        else:
+            assert (statuses, naming.result().status_code) == ([200, 409, 409], 409)
+            assert client.result("POST", "/collections/filled/points/count", {})["count"] == 3_000
+    finally:
+        client.send("POST", "/collections/aliases", {"actions": [{"delete_alias": {"alias_name": "filled"}}]})
+        client.send("DELETE", "/collections/filled")
 
 
 def test_init_from_what_is_not_there_or_does_not_fit_makes_nothing(client: Client, plain: Collection) -> None:

@@ -64,6 +64,8 @@ class Snapshots:
         self.activity = SnapshotActivity()
         self._registry = registry
         self._workers = trio.CapacityLimiter(_WORKERS)
+        # Moments of databases that are held at once: while one is, its database's log only grows.
+        self._pins = trio.CapacityLimiter(_WORKERS)
         self.folder.sweep()  # before anything is served
 
     async def _run(self, work: Callable[[CheckCancelled], T]) -> T:
@@ -191,16 +193,17 @@ class Snapshots:
 
     async def _archive(self, collection: str, scratch: Path, at: datetime) -> tuple[Path, str]:
         """The archive of a collection in ``scratch``, and its SHA-256."""
-        pinned = await self._registry.pin(collection)
-        with closing(pinned.connection), self.activity.creation(pinned.name):
+        async with self._pins:
+            pinned = await self._registry.pin(collection)
+            with closing(pinned.connection), self.activity.creation(pinned.name):
 
-            def work(check_cancelled: CheckCancelled) -> tuple[Path, str]:
-                # The copy, and the archive that it is put into.
-                self.folder.require_space(2 * database_bytes(pinned.connection))
-                pause = _pausing(check_cancelled)
-                return make_snapshot(pinned.connection, pinned.name, pinned.config, scratch, at, pause)
+                def work(check_cancelled: CheckCancelled) -> tuple[Path, str]:
+                    # The copy, and the archive that it is put into.
+                    self.folder.require_space(2 * database_bytes(pinned.connection))
+                    pause = _pausing(check_cancelled)
+                    return make_snapshot(pinned.connection, pinned.name, pinned.config, scratch, at, pause)
 
-            return await self._run(work)
+                return await self._run(work)
 
 
 async def _remove(folder: Path) -> None:
