@@ -13,7 +13,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from vdb.errors import (
     CollectionNotFound,
     Corrupt,
     NotFound,
+    OutcomeUnknown,
     TryLater,
     VdbError,
 )
@@ -58,6 +59,7 @@ from vdb.storage.catalog_writer import CatalogWriter
 logger = logging.getLogger(__name__)
 
 CATALOG_NAME: Final = "catalog.sqlite"
+_RECONFIGURE_RETRY_S: Final = 1.0  # after a disk did not say whether it took new settings
 
 AliasAction = CreateAliasOperation | DeleteAliasOperation | RenameAliasOperation
 
@@ -339,6 +341,24 @@ class Registry:
             )
             running.entry = entry
             raise
+        except OutcomeUnknown as error:
+            if not error.applied:
+                self.start_in_background(partial(self._reconfigure_yet, running, text), f"settings of `{name}`")
+            raise
+
+    async def _reconfigure_yet(self, running: Running, text: str) -> None:
+        """The catalog has these settings, and whether the collection's tables do only a disk knows that would not say.
+        A start brings them to the catalog's: so it is done now, before anybody writes what these have no place for.
+        """
+        while True:
+            await trio.sleep(_RECONFIGURE_RETRY_S)
+            async with self._lock:
+                collection = running.collection
+                if collection is None or running.entry.config != text or running.scope.cancel_called:
+                    return
+                with suppress(TryLater, OutcomeUnknown):
+                    await collection.actor.reconfigure(collection_config.decode(text))
+                    return
 
     async def change_aliases(self, actions: Sequence[AliasAction]) -> None:
         """Applies all actions or none; raises NotFound, AlreadyExists, OutOfBounds."""
