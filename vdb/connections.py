@@ -13,6 +13,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from http import HTTPStatus
 from ssl import SSLContext
 from typing import Any, Final
 
@@ -85,6 +86,9 @@ def install() -> None:
     hypercorn.trio.tcp_server.ProtocolWrapper = Requests  # type: ignore[assignment, attr-defined]
 
 
+_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
 class _Refused(Exception):
     """A request was answered before it became one, and the connection is closed."""
 
@@ -115,6 +119,12 @@ class Requests(H11Protocol):
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
         await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
+
+    async def _send_h11_event(self, event: Any) -> None:
+        """Hypercorn makes responses without a reason phrase, and some clients show nothing else of an error."""
+        if isinstance(event, h11.Response):
+            object.__setattr__(event, "reason", _REASONS.get(event.status_code, b""))
+        await super()._send_h11_event(event)
 
     def awaited(self) -> tuple[str, int] | None:
         """``head`` or ``body``, and of which request on this connection, while the client is to send; else None."""
@@ -309,9 +319,6 @@ class Connection(TCPServer):
                 await stream.send_all(_answer(503, "Service error: too many connections", b"retry-after: 1\r\n"))
                 await stream.send_eof()
         await trio.aclose_forcefully(self.stream)
-
-
-_REASONS: Final = {408: b"Request Timeout", 503: b"Service Unavailable"}
 
 
 def _answer(status: int, message: str, more_headers: bytes = b"") -> bytes:

@@ -6,10 +6,14 @@
     ├─ BadRequest                 the client sent something that can never work
     │  ├─ WrongDimension
     │  ├─ UnknownVectorName
+    │  ├─ VectorNameRequired      a query of a collection whose vectors all have names
     │  ├─ MalformedBody           the body does not deserialise
+    │  ├─ MalformedQuery          the query string does not
     │  ├─ EmptyUpdate             a write that names no point
+    │  ├─ NoPointsGiven           a write without ids and without a filter
     │  ├─ OutOfBounds             it deserialises, and breaks a bound
     │  ├─ BadSnapshot             an archive that is damaged, of another format, or not what its checksum says
+    │  ├─ UnknownEncoding         a body that is compressed in a way that vdb does not read
     │  └─ TooLarge                a body or a file that is larger than a setting allows
     ├─ NotFound                   the client named something that is not there
     │  ├─ CollectionNotFound
@@ -36,7 +40,12 @@ The text of an error is written for the person who must act; its facts are attri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+# Where in a request something stands.
+RequestPart = Literal["JSON body", "query parameters", "path parameters"]
 
 
 class VdbError(Exception):
@@ -60,8 +69,20 @@ class UnknownVectorName(BadRequest):
         self.name = name
 
 
+class VectorNameRequired(BadRequest):
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"Collection requires specified vector name in the request, available names: {', '.join(names)}"
+        )
+        self.names = names
+
+
 class MalformedBody(BadRequest):
     """The body is not JSON, or not of the shape that the route takes."""
+
+
+class MalformedQuery(BadRequest):
+    """The query string is not what the route takes."""
 
 
 class EmptyUpdate(BadRequest):
@@ -71,23 +92,35 @@ class EmptyUpdate(BadRequest):
         super().__init__("Empty update request")
 
 
+class NoPointsGiven(BadRequest):
+    def __init__(self) -> None:
+        super().__init__("No filter or points provided")
+
+
 class OutOfBounds(BadRequest):
     """A well-formed value breaks a documented bound.
 
-    ``field`` is the dotted path in the body (``vectors.size``), ``reason`` what is wrong with it
+    ``field`` is the dotted path (``vectors.size``) in ``part`` of the request, ``reason`` what is wrong with it
     (``value 65537 invalid, must be from 1 to 65536``).
     """
 
-    def __init__(self, field: str, reason: str) -> None:
+    def __init__(self, field: str, reason: str, part: RequestPart = "JSON body") -> None:
         super().__init__(f"[{field}: {reason}]")
         self.field = field
         self.reason = reason
+        self.part = part
 
 
 class BadSnapshot(BadRequest):
     def __init__(self, why: str) -> None:
         super().__init__(f"The snapshot cannot be used: {why}")
         self.why = why
+
+
+class UnknownEncoding(BadRequest):
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"Content-Encoding `{encoding}` is not supported, send gzip, deflate or identity")
+        self.encoding = encoding
 
 
 class TooLarge(BadRequest):

@@ -134,19 +134,26 @@ def test_named_vectors_by_columns(named: Collection) -> None:
 @pytest.mark.parametrize(
     "batch",
     [
-        {"ids": [1, 2], "vectors": [[1, 2, 3, 4]]},
-        {"ids": [1], "vectors": [[1, 2, 3, 4], [1, 2, 3, 4]]},
-        {"ids": [1], "vectors": [[1, 2, 3, 4]], "payloads": [{}, {}]},
-        {"ids": [1], "vectors": {"": [[1, 2, 3, 4], [1, 2, 3, 4]]}},
         {"ids": [1]},
         {"vectors": [[1, 2, 3, 4]]},
         {"ids": [1], "vectors": [[1, 2, 3, 4]], "payloads": [7]},
         {"ids": [1], "vectors": [1, 2, 3, 4]},
     ],
 )
-def test_columns_of_different_lengths_are_refused_and_change_nothing(plain: Collection, batch: dict[str, Any]) -> None:
+def test_columns_that_are_missing_or_hold_something_else_are_refused_and_change_nothing(
+    plain: Collection, batch: dict[str, Any]
+) -> None:
     with plain.unchanged():
         plain.refusal(400, "PUT", "", {"batch": batch})
+
+
+def test_ids_decide_where_a_filter_is_given_too(plain: Collection) -> None:
+    filter = {"must": [{"key": "city", "match": {"value": "Rome"}}]}
+    plain.change("POST", "/payload/clear", {"points": [1], "filter": filter})
+    assert [plain.get(id)["payload"] == {} for id in (1, 2)] == [True, False]
+    plain.change("POST", "/delete", {"points": [1], "filter": filter})
+    plain.points("POST", "/batch", {"operations": [{"delete": {"points": [3], "filter": filter}}]}, wait="true")
+    assert [point["id"] for point in plain.all()] == [2]
 
 
 @pytest.mark.parametrize("columns", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from tests.http.client import UNNAMED_4, Client, Collection, Create
 
 MEBIBYTE = 2**20
+
+NO_SELECTOR = "Format error in JSON body: Either list of point ids or filter must be provided"
 
 # (method, path below a collection, a body that is fine)
 ROUTES: list[tuple[str, str, dict[str, Any]]] = [
@@ -184,7 +187,8 @@ def test_a_wrong_dimension_is_refused_before_anything_is_written(
             ("PUT", "/vectors", {"points": [wrong]}),
             ("POST", "/batch", {"operations": [{"upsert": {"points": [good]}}, {"upsert": {"points": [wrong]}}]}),
         ):  # fmt: skip
-            assert plain.refusal(400, method, path, body, wait=wait) == expected
+            if vector or path != "/vectors":  # an update with nothing is another error
+                assert plain.refusal(400, method, path, body, wait=wait) == expected
 
 
 def test_a_query_of_a_wrong_dimension_is_400_and_an_empty_one_422(plain: Collection) -> None:
@@ -211,11 +215,31 @@ def test_an_unknown_vector_name_is_refused_before_anything_is_written(plain: Col
 
 def test_named_vectors_have_no_unnamed_one(named: Collection) -> None:
     with named.unchanged():
-        for method, path, body in (
-            ("PUT", "", {"points": [{"id": 1, "vector": [1, 2, 3, 4]}]}),
-            ("POST", "/query", {"query": [1, 2, 3, 4]}),
-        ):
-            assert named.refusal(400, method, path, body) == "Wrong input: Not existing vector name error: "
+        body = {"points": [{"id": 1, "vector": [1, 2, 3, 4]}]}
+        assert named.refusal(400, "PUT", "", body) == "Wrong input: Not existing vector name error: "
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/query", {"query": [1, 2, 3, 4]}),
+        ("/query", {"query": 1}),
+        ("/query", {"query": {"recommend": {"positive": [1], "strategy": "best_score"}}}),
+        ("/query/batch", {"searches": [{"query": [1, 2, 3, 4]}] * 2}),
+        ("/query/groups", {"query": [1, 2, 3, 4], "group_by": "n"}),
+        ("/search", {"vector": [1, 2, 3, 4], "limit": 1}),
+        ("/search/matrix/pairs", {}),
+    ],
+)
+def test_a_query_without_a_name_is_told_the_names_dense_ones_first(
+    create: Create, path: str, body: dict[str, Any]
+) -> None:
+    dense = {name: {"size": 4, "distance": "Dot"} for name in ("text", "image")}
+    collection = create(vectors=dense, sparse_vectors={"words": {}, "bags": {}})
+    names = "image, text, bags, words"
+    assert collection.refusal(400, "POST", path, body) == (
+        f"Wrong input: Collection requires specified vector name in the request, available names: {names}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,7 +276,11 @@ def test_a_text_is_no_vector_of_one_dimension(create: Create) -> None:
         (400, "/query", {"query": [1, 2, 3, 4], "score_threshold": "high"}, "Format error in JSON body"),
         (422, "/query", {"query": [1, 2, 3, 4], "params": {"quantization": {"oversampling": 0.5}}}, "oversampling"),
         (422, "/vectors/delete", {"points": [1], "vector": []}, "Validation error in JSON body: [vector:"),
-        (422, "/payload", {"payload": {"a": 1}}, "Validation error in JSON body"),
+        (400, "/payload", {"payload": {"a": 1}}, NO_SELECTOR),
+        (400, "/payload/delete", {"keys": ["a"]}, NO_SELECTOR),
+        (400, "/batch", {"operations": [{"overwrite_payload": {"payload": {}}}]}, NO_SELECTOR),
+        (400, "/vectors/delete", {"vector": [""]}, "Bad request: No filter or points provided"),
+        (400, "/payload/clear", {}, "Format error in JSON body"),
         (400, "/delete", {}, "Format error in JSON body"),
         (400, "/payload", {"points": [1]}, "Format error in JSON body"),
         (400, "/payload/delete", {"points": [1]}, "Format error in JSON body"),
@@ -272,6 +300,68 @@ def test_unknown_fields_are_ignored(plain: Collection) -> None:
     plain.change("PUT", "", {"points": [{"id": 9, "vector": [1, 2, 3, 4], "colour": "red"}], "extra": 1})
     assert plain.get(9)["payload"] == {}
     assert len(plain.query(query=[1, 1, 1, 1], params={"exact": True, "speed": "high"}, mood="good")) == 4
+
+
+def test_an_update_of_no_vectors_is_a_validation_error_with_its_place(create: Create) -> None:
+    collection = create(vectors={"a": {"size": 1, "distance": "Dot"}}, sparse_vectors={"s": {}})
+    collection.upsert({"id": 1, "vector": {"a": [1]}})
+    empty: dict[str, Any] = {"indices": [], "values": []}
+    nothing: list[Any] = [{}, [], {"s": empty}, {"a": [], "s": empty}]
+    with collection.unchanged():
+        for vector in nothing:
+            for name in ("vector", "vectors"):
+                points = [{"id": 1, "vector": {"a": [2]}}, {"id": 1, name: vector}]
+                message = collection.refusal(422, "PUT", "/vectors", {"points": points}, wait="true")
+                assert message == (
+                    "Validation error in JSON body: [points[1].vector: must specify vectors to update for point]"
+                )
+    collection.change("PUT", "/vectors", {"points": [{"id": 1, "vector": {"a": [2], "s": empty}}]})
+    assert collection.get(1)["vector"]["a"] == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({"ids": [1, 2], "vectors": [[1, 2, 3, 4]]}, "number of ids and vectors must be equal (2 != 1)"),
+        ({"ids": [1], "vectors": {"": [[1, 2, 3, 4]] * 2}}, "number of ids and vectors must be equal (1 != 2)"),
+        (
+            {"ids": [1], "vectors": [[1, 2, 3, 4]], "payloads": []},
+            "number of ids and payloads must be equal (1 != 0)",
+        ),
+    ],
+)
+def test_columns_of_unequal_lengths_are_a_validation_error(
+    plain: Collection, batch: dict[str, Any], message: str
+) -> None:
+    with plain.unchanged():
+        for method, path, body in (
+            ("PUT", "", {"batch": batch}),
+            ("POST", "/batch", {"operations": [{"upsert": {"batch": batch}}]}),
+        ):
+            refusal = plain.refusal(422, method, path, body, wait="true")
+            assert refusal == f"Validation error in JSON body: [batch: {message}]"
+
+
+@pytest.mark.parametrize(
+    ("params", "status", "message"),
+    [
+        ("wait=maybe", 400, "Deserialize error in query parameters: "),
+        ("timeout=-1", 400, "Deserialize error in query parameters: timeout: invalid value: integer `-1`"),
+        ("timeout=0", 422, "Validation error in query parameters: [timeout: value 0 invalid, must be 1 or larger]"),
+    ],
+)
+def test_a_wrong_query_parameter_is_told_apart_from_a_wrong_body(
+    plain: Collection, params: str, status: int, message: str
+) -> None:
+    assert plain.client.refusal(status, "POST", f"{plain.path}/points/delete?{params}", {"points": [1]}).startswith(
+        message
+    )
+
+
+def test_a_wrong_collection_name_is_told_as_a_path_parameter(client: Client) -> None:
+    message = client.refusal(422, "PUT", "/collections/a:b", UNNAMED_4)
+    place = "collection_name: collection name cannot contain"
+    assert message == f'Validation error in path parameters: [{place} ":" char]'
 
 
 @pytest.mark.parametrize("params", ["wait=maybe", "ordering=mild", "timeout=-1", "timeout=soon", "timeout=0"])
@@ -324,6 +414,13 @@ def test_an_unknown_route_is_404_and_a_wrong_method_405_in_the_envelope(client: 
         client.refusal(405, method, path)
 
 
+def test_a_status_has_its_phrase(client: Client) -> None:
+    assert status_line(client, "GET", "/collections") == (200, "OK")
+    assert status_line(client, "GET", "/nope") == (404, "Not Found")
+    assert status_line(client, "PUT", "/") == (405, "Method Not Allowed")
+    assert status_line(client, "no HTTP\x00", "/") == (400, "Bad Request")
+
+
 def test_doubled_and_trailing_slashes_are_the_same_path(plain: Collection) -> None:
     slashed = plain.client.result("POST", f"{plain.path}//points///count/", {})
     assert slashed == {"count": 3}
@@ -374,6 +471,12 @@ def test_an_unusual_name_is_as_good_as_any(client: Client, name: str) -> None:
 
 def raw_status(client: Client, method: str, path: str, body: bytes = b"") -> int:
     """The status of a request whose path is sent as it stands: clients tidy paths up."""
+    code, phrase = status_line(client, method, path, body)
+    assert phrase == HTTPStatus(code).phrase
+    return code
+
+
+def status_line(client: Client, method: str, path: str, body: bytes = b"") -> tuple[int, str]:
     host, port = client.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         head = f"{method} {path} HTTP/1.1\r\nHost: vdb\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -381,7 +484,8 @@ def raw_status(client: Client, method: str, path: str, body: bytes = b"") -> int
         answer = b""
         while chunk := connection.recv(65536):
             answer += chunk
-    return int(answer.split(b" ", 2)[1])
+    _, code, phrase = answer.partition(b"\r\n")[0].decode().split(" ", 2)
+    return int(code), phrase
 
 
 def test_a_body_of_33_mebibytes_is_413_in_the_envelope_and_the_server_answers_on(plain: Collection) -> None:

@@ -112,6 +112,16 @@ def test_a_lookup_in_the_same_collection_leaves_its_points_out(line: Collection)
     assert ids(line.query(query=9, lookup_from=lookup, limit=2)) == [8, 7]
 
 
+def test_a_lookup_matters_to_ids_alone(line: Collection) -> None:
+    nowhere = {"collection": "nowhere"}
+    assert line.query(query=[9], lookup_from=nowhere) == line.query(query=[9])
+    groups = {"query": [9], "group_by": "n", "lookup_from": nowhere}
+    line.points("POST", "/query/groups", groups)
+    examples = {"recommend": {"positive": [[9]], "negative": [3]}}
+    body = {"query": examples, "lookup_from": nowhere}
+    assert "`nowhere` doesn't exist" in line.refusal(404, "POST", "/query", body)
+
+
 def test_a_lookup_by_alias_is_a_lookup(line: Collection, create: Create) -> None:
     other = create("looked-up", vectors={"size": 1, "distance": "Cosine"})
     other.upsert({"id": 77, "vector": [-5]})

@@ -99,7 +99,11 @@ def nested_sum(levels: int) -> Any:
         (400, "prefetch", deep(70)),
         (400, "prefetch", {"prefetch": [[NEAR]], "query": {"fusion": "rrf"}}),
         (404, "nowhere", {"query": 1, "using": "a", "lookup_from": {"collection": "nowhere"}}),
-        (404, "nowhere", {"prefetch": [{**NEAR, "lookup_from": {"collection": "nowhere"}}], "query": [1, 0]}),
+        (
+            404,
+            "nowhere",
+            {"prefetch": [{"query": 1, "using": "a", "lookup_from": {"collection": "nowhere"}}], **NEAR},
+        ),
         (400, "lookup_from", {"query": 1, "using": "a", "lookup_from": {}}),
         (400, "city", formula("city")),
         (400, "missing", formula("missing")),

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 import trio
-from quart import Response, request
+from quart import Response, current_app, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import RequestRedirect
@@ -34,19 +34,20 @@ from vdb.api import (
 )
 from vdb.api.access import MANAGE, Access
 from vdb.api.auth import ACCESS_KEY, Authenticator, Guard
+from vdb.api.compressed import plain_body
 from vdb.api.connection import STREAM_KEY, WholeRequest
 from vdb.api.cors import Cors
 from vdb.api.deadlines import within_deadline
 from vdb.api.envelope import accepted, failure, success
-from vdb.api.errors import explain_validation, named, to_http
+from vdb.api.errors import explain_query, explain_validation, named, to_http
 from vdb.api.observer import REQUEST_ID, Observed
 from vdb.api.openapi import document
 from vdb.api.routing import Accepted, Call, Download, Plain, Route
 from vdb.api.services import Services
 from vdb.api.transfers import Upload, downloaded
 from vdb.config import Settings
-from vdb.errors import BadRequest, MalformedBody, VdbError
-from vdb.model.decode import decode_hook
+from vdb.errors import MalformedBody, VdbError
+from vdb.model.decode import Decoder
 from vdb.model.params import ReadParams, WriteParams
 from vdb.model.usage import Usage
 from vdb.registry import Registry
@@ -120,7 +121,7 @@ def _rule(path: str) -> str:
 
 def _view(route: Route, services: Services) -> Any:
     """The view function of one route."""
-    decoder = None if route.body is None else msgspec.json.Decoder(route.body, dec_hook=decode_hook)
+    decoder: Decoder[Any] | None = None if route.body is None else Decoder(route.body)
     decode = None if route.streamed else route.decode or (None if decoder is None else decoder.decode)
 
     observer, strict_mode = services.observer, services.observer.strict_mode
@@ -189,19 +190,23 @@ async def _body(route: Route, decode: Callable[[bytes], Any], services: Services
     """The decoded body; None where there is none and none is needed."""
     body = await request.get_data(cache=False, as_text=False)
     assert isinstance(body, bytes)
+    if encoding := request.headers.get("Content-Encoding"):
+        size_max: int = current_app.config["MAX_CONTENT_LENGTH"]
+        # In a thread whatever its size: a small body may become a large one.
+        body = await trio.to_thread.run_sync(plain_body, body, encoding, size_max, limiter=services.decoding)
     if not body and route.body_optional:
         return None
     if len(body) <= INLINE_BYTES_MAX:
-        return _decode(decode, body)
-    return await trio.to_thread.run_sync(_decode, decode, body, limiter=services.decoding)
+        return _decode(decode, body, route.body)
+    return await trio.to_thread.run_sync(_decode, decode, body, route.body, limiter=services.decoding)
 
 
-def _decode(decode: Callable[[bytes], Any], body: bytes) -> Any:
+def _decode(decode: Callable[[bytes], Any], body: bytes, kind: Any) -> Any:
     """The body as the route's type; raises MalformedBody and OutOfBounds."""
     try:
         return decode(body)
     except msgspec.ValidationError as error:
-        raise explain_validation(error, body) from error
+        raise explain_validation(error, body, kind) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedBody(str(error)) from error
     except RecursionError:
@@ -209,13 +214,14 @@ def _decode(decode: Callable[[bytes], Any], body: bytes) -> Any:
 
 
 def _params(route: Route) -> Any:
-    """The query parameters as the route's struct; raises BadRequest."""
+    """The query parameters as the route's struct; raises MalformedQuery and OutOfBounds."""
     if not request.query_string:
         return route.params()
+    given = request.args.to_dict()
     try:
-        return msgspec.convert(request.args.to_dict(), route.params, strict=False)
+        return msgspec.convert(given, route.params, strict=False)
     except msgspec.ValidationError as error:
-        raise BadRequest(f"Invalid query parameter: {error}") from error
+        raise explain_query(error, given) from error
 
 
 def _refusal(error: VdbError, started: float, request_id: str) -> Response:

@@ -20,6 +20,8 @@ from vdb.errors import (
     Forbidden,
     InsufficientStorage,
     MalformedBody,
+    MalformedQuery,
+    NoPointsGiven,
     NotClustered,
     NotFound,
     OutcomeUnknown,
@@ -28,8 +30,10 @@ from vdb.errors import (
     StrictModeViolation,
     TooLarge,
     Unauthorized,
+    UnknownEncoding,
     VdbError,
 )
+from vdb.model.decode import with_documented_names
 from vdb.model.ids import InvalidPointId
 
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -52,9 +56,15 @@ def to_http(error: VdbError) -> tuple[int, str, dict[str, str]]:
     """``(status, message, extra headers)``."""
     match error:
         case OutOfBounds():
-            return 422, f"Validation error in JSON body: {error}", {}
+            return 422, f"Validation error in {error.part}: {error}", {}
         case MalformedBody() | InvalidPointId():
             return 400, f"Format error in JSON body: {error}", {}
+        case MalformedQuery():
+            return 400, f"Deserialize error in query parameters: {error}", {}
+        case NoPointsGiven():
+            return 400, f"Bad request: {error}", {}
+        case UnknownEncoding():
+            return 415, f"Unsupported media type: {error}", {"Accept-Encoding": "gzip, deflate"}
         case TooLarge():
             return 413, f"Payload too large: {error}", {}
         case BadRequest():
@@ -97,7 +107,7 @@ def named(error: Exception) -> VdbError | None:
     return None
 
 
-def explain_validation(error: msgspec.ValidationError, body: bytes | None) -> BadRequest:
+def explain_validation(error: msgspec.ValidationError, body: bytes, kind: Any) -> BadRequest:
     """msgspec's complaint as Qdrant's: a broken bound is a validation error, 422, a wrong type a format error, 400."""
     message = str(error)
     bound = _BOUND.match(message)
@@ -107,7 +117,7 @@ def explain_validation(error: msgspec.ValidationError, body: bytes | None) -> Ba
     found = _PATH.search(message)
     steps = _STEP.findall(found.group(1)) if found else []
     field = "".join(f"[{index}]" if index else f".{key}" for key, index in steps).lstrip(".")
-    value = _value_at(body, steps)
+    value = _value_at(body, kind, steps)
     if is_length:
         return OutOfBounds(field, f"length {len(value) if isinstance(value, (list, str, dict)) else ''} invalid")
     if type(value) is int and value < 0 and limit in ("0", "1"):
@@ -116,12 +126,28 @@ def explain_validation(error: msgspec.ValidationError, body: bytes | None) -> Ba
     return OutOfBounds(field, f"value {shown} invalid, {_LIMITS[comparison].format(limit)}")
 
 
-def _value_at(body: bytes | None, steps: list[tuple[str, str]]) -> Any:
+def explain_query(error: msgspec.ValidationError, given: dict[str, str]) -> BadRequest:
+    """msgspec's complaint about query parameters as Qdrant's, by the same rule as that about a body."""
+    message = str(error)
+    bound = _BOUND.match(message)
+    place = _PATH.search(message)
+    if bound is None or place is None:
+        return MalformedQuery(message.replace(" - at `$.", " at `"))
+    _, comparison, limit = bound.groups()
+    name = place.group(1).lstrip(".")
+    value = given.get(name, "")
+    if value.startswith("-"):
+        return MalformedQuery(f"{name}: invalid value: integer `{value}`, expected an unsigned integer")
+    reason = f"value {value} invalid, {_LIMITS[comparison].format(limit)}"
+    return OutOfBounds(name, reason, "query parameters")
+
+
+def _value_at(body: bytes, kind: Any, steps: list[tuple[str, str]]) -> Any:
     """The value that was refused; None where the path cannot be followed."""
     try:
-        value: Any = orjson.loads(body or b"")
+        value: Any = orjson.loads(with_documented_names(body, kind))
         for key, index in steps:
             value = value[int(index)] if index else value[key]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError, msgspec.DecodeError, BadRequest):
         return None
     return value

@@ -3,6 +3,7 @@
 - A struct, an enum and a custom type with ``alternatives`` or ``json_schema`` of its own become components, named
   after their class; all else stands where it is used.
 - A field without a default is required; ``T | UnsetType`` may be absent but not null; ``T | None`` may be null.
+- The other names of a field (see ``vdb.model.decode``) are left out.
 - Bounds, titles and descriptions come from ``msgspec.Meta``, descriptions of components from docstrings.
 - ``alternatives`` (see ``vdb.model.decode``) become ``anyOf``; they may name types that are defined later, as strings.
 - ``exactly_one: ClassVar[bool] = True`` on a struct makes it a union of objects with one of its fields each.
@@ -27,6 +28,8 @@ from enum import Enum
 from typing import Annotated, Any, Final, Literal, NewType, Union
 
 import msgspec
+
+from vdb.model.decode import another_name
 
 Schema = dict[str, Any]
 
@@ -174,6 +177,8 @@ class Components:
             properties[config.tag_field] = _enumeration([config.tag])
             required.append(config.tag_field)
         for field in msgspec.structs.fields(kind):
+            if another_name(field):
+                continue
             properties[field.encode_name] = self.field(field, kind)
             if field.required:
                 required.append(field.encode_name)

@@ -40,14 +40,14 @@ async def read(call: Call, work: ReadWork) -> Encoded:
 
 
 async def read_with_lookups(call: Call, names: Collection[str], work: LookupWork) -> Encoded:
-    """``read``, with the collections of ``names`` at hand. Raises CollectionNotFound for one that does not exist."""
+    """``read``, with the collections of ``names`` at hand, of those that exist."""
     if not names:
         return await read(call, partial(work, lookups=NO_LOOKUPS))
     registry = call.services.registry
     for name in names:
         call.access.check_whole("read", name, registry.resolve)
     own = registry.get(call.path["collection_name"])
-    others = {name: registry.get(name) for name in names}
+    others = {name: registry.get(name) for name in names if registry.exists(name)}
 
     def looking_up(view: View, connection: sqlite3.Connection, deadline: Deadline) -> str:
         with ExitStack() as stack:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from vdb.api.narrowing import narrow, narrow_query
 from vdb.api.reads import read, read_with_lookups
 from vdb.api.routing import Call, Encoded, Routes
+from vdb.errors import CollectionNotFound
 from vdb.inference.embedders import Embedders
 from vdb.inference.queries import embedded, embedded_if_short
 from vdb.model.groups import QueryGroupsRequest
@@ -193,5 +194,7 @@ def _groups(
     request: QueryGroupsRequest,
     embedders: Embedders,
 ) -> str:
+    if request.with_lookup is not None and request.with_lookup.collection not in lookups:
+        raise CollectionNotFound(request.with_lookup.collection)
     (request,) = embedded([request], embedders)
     return execute.query_groups(view, connection, request, deadline, lookups)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 # JSON has no largest integer, SQLite and numpy do: beyond 64 signed bits a number could be read and never written.
 COUNT_MAX: Final = 2**63 - 1
@@ -16,8 +17,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 def merge(current: S, diff: msgspec.Struct | None) -> S:
-    """``current`` with every field of ``diff`` that is set; None keeps what there is."""
+    """``current`` with every field of ``diff`` that is set; None and UNSET keep what there is."""
     if diff is None:
         return current
-    given = {name: value for name in diff.__struct_fields__ if (value := getattr(diff, name)) is not None}
-    return msgspec.structs.replace(current, **given)
+    given = {name: getattr(diff, name) for name in diff.__struct_fields__}
+    return msgspec.structs.replace(current, **{n: v for n, v in given.items() if v is not None and v is not UNSET})

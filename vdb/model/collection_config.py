@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from vdb.config import HnswConfig, Memory, OptimizersConfig, StorageSettings, WalConfig
 from vdb.errors import BadRequest, OutOfBounds, UnknownVectorName
 from vdb.model.bounds import COUNT_MAX, Count, CountFromOne, merge
-from vdb.model.decode import decode_hook
+from vdb.model.decode import AnotherNameOf, decode_hook
 from vdb.model.names import validate_vector_name, validate_vector_names
 from vdb.model.quantization_config import (
     BinaryQuantizationConfig,
@@ -49,8 +50,11 @@ class OptimizersConfigDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defau
     vacuum_min_vector_number: Annotated[int, msgspec.Meta(ge=100, le=COUNT_MAX)] | None = None
     default_segment_number: Count | None = None
     max_segment_size: CountFromOne | None = None
+    max_segment_size_kb: Annotated[UnsetType, AnotherNameOf("max_segment_size")] = UNSET
     memmap_threshold: Count | None = None
+    memmap_threshold_kb: Annotated[UnsetType, AnotherNameOf("memmap_threshold")] = UNSET
     indexing_threshold: Count | None = None
+    indexing_threshold_kb: Annotated[UnsetType, AnotherNameOf("indexing_threshold")] = UNSET
     flush_interval_sec: Count | None = None
     max_optimization_threads: Count | Literal["auto"] | None = None
     prevent_unoptimized: bool | None = None
@@ -85,7 +89,9 @@ class CreateCollection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     hnsw_config: HnswConfigDiff | None = None
     wal_config: WalConfigDiff | None = None
     optimizers_config: OptimizersConfigDiff | None = None
+    optimizer_config: Annotated[UnsetType, AnotherNameOf("optimizers_config")] = UNSET
     quantization_config: QuantizationConfig | None = None
+    quantization: Annotated[UnsetType, AnotherNameOf("quantization_config")] = UNSET
     sparse_vectors: dict[str, SparseVectorParams] | None = None
     strict_mode_config: StrictModeConfig | None = None
     metadata: Metadata | None = None
@@ -106,9 +112,11 @@ class UpdateCollection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
     vectors: dict[str, VectorParamsDiff] | None = None
     optimizers_config: OptimizersConfigDiff | None = None
+    optimizer_config: Annotated[UnsetType, AnotherNameOf("optimizers_config")] = UNSET
     params: CollectionParamsDiff | None = None
     hnsw_config: HnswConfigDiff | None = None
     quantization_config: QuantizationConfigDiff | None = None
+    quantization: Annotated[UnsetType, AnotherNameOf("quantization_config")] = UNSET
     sparse_vectors: dict[str, SparseVectorParams] | None = None
     strict_mode_config: StrictModeConfig | None = None
     metadata: Metadata | None = None

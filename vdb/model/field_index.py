@@ -6,13 +6,15 @@ what it leaves open has the documented default where it is read, not in the obje
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from vdb.config import Memory
 from vdb.errors import BadRequest, OutOfBounds
 from vdb.model.bounds import Count
+from vdb.model.decode import AnotherNameOf
 from vdb.model.json_path import parse_path
 
 PayloadSchemaType = Literal["keyword", "integer", "float", "geo", "text", "bool", "datetime", "uuid"]
@@ -118,6 +120,7 @@ class CreateFieldIndex(msgspec.Struct, frozen=True, kw_only=True):
 
     field_name: str
     field_schema: PayloadFieldSchema | None = None
+    field_type: Annotated[UnsetType, AnotherNameOf("field_schema")] = UNSET
 
     def __post_init__(self) -> None:
         parse_path(self.field_name)

@@ -6,8 +6,9 @@ from abc import ABCMeta
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from vdb.model.decode import convert_part
+from vdb.model.decode import AnotherNameOf, convert_part
 from vdb.model.json_path import parse_path
 from vdb.model.points import ShardKey, refuse_shard_key
 from vdb.model.queries import CountFromOne, QueryStage, WithPayload, WithVector, check_depth
@@ -24,6 +25,7 @@ class WithLookup(msgspec.Struct, frozen=True, kw_only=True):
     collection: str
     with_payload: WithPayload | None = True
     with_vectors: WithVector | None = None
+    with_vector: Annotated[UnsetType, AnotherNameOf("with_vectors")] = UNSET
 
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class QueryGroupsRequest(QueryStage, frozen=True, kw_only=True):
     group_size: CountFromOne | None = None
     limit: CountFromOne | None = None
     with_vector: WithVector | None = None
+    with_vectors: Annotated[UnsetType, AnotherNameOf("with_vector")] = UNSET
     with_payload: WithPayload | None = None
     with_lookup: WithLookupInterface | None = None
     shard_key: ShardKey | None = None

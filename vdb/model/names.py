@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from vdb.errors import BadRequest, OutOfBounds
+from vdb.errors import BadRequest, OutOfBounds, RequestPart
 
 COLLECTION_NAME_LENGTH_MAX: Final = 255
 # What some file system or other takes for a separator or a wildcard, as in Qdrant.
@@ -16,13 +16,17 @@ VECTOR_NAME_BYTES_MAX: Final = 200
 VECTOR_NAME_FORBIDDEN: Final = "/\\"
 
 
-def validate_collection_name(name: str, field: str = "collection_name") -> None:
-    """Raises OutOfBounds on ``field`` for a name that a new collection or alias cannot have."""
-    _refuse_characters(name, COLLECTION_NAME_FORBIDDEN, field, "collection name")
+def validate_collection_name(name: str, field: str | None = None) -> None:
+    """Raises OutOfBounds for a name that a new collection or alias cannot have.
+
+    ``field`` is where it stands in the body; None where it is the path's ``collection_name``.
+    """
+    part: RequestPart = "path parameters" if field is None else "JSON body"
+    place = field or "collection_name"
+    _refuse_characters(name, COLLECTION_NAME_FORBIDDEN, place, "collection name", part)
     if not 1 <= len(name) <= COLLECTION_NAME_LENGTH_MAX:
-        raise OutOfBounds(
-            field, f'value "{name[:80]}" invalid, must be from 1 to {COLLECTION_NAME_LENGTH_MAX} characters'
-        )
+        reason = f'value "{name[:80]}" invalid, must be from 1 to {COLLECTION_NAME_LENGTH_MAX} characters'
+        raise OutOfBounds(place, reason, part)
 
 
 def validate_vector_name(name: str, field: str) -> None:
@@ -45,15 +49,15 @@ def validate_vector_names(dense: Iterable[str], sparse: Iterable[str]) -> None:
             raise BadRequest(f"Vector name `{name}` is given to a dense and to a sparse vector")
 
 
-def _refuse_characters(name: str, forbidden: str, field: str, what: str) -> None:
+def _refuse_characters(name: str, forbidden: str, field: str, what: str, part: RequestPart = "JSON body") -> None:
     """Refuses ``forbidden``, control characters, lone surrogates, and the names of folders that every folder has.
 
     Also U+FFFD: bytes of a path that are not UTF-8 arrive as it, and two different ones would be the same name.
     """
     if name in (".", ".."):
-        raise OutOfBounds(field, f'{what} cannot be "{name}"')
+        raise OutOfBounds(field, f'{what} cannot be "{name}"', part)
     for character in name:
         if character in forbidden:
-            raise OutOfBounds(field, f'{what} cannot contain "{character}" char')
+            raise OutOfBounds(field, f'{what} cannot contain "{character}" char', part)
         if character < " " or character in ("\x7f", "\ufffd") or "\ud800" <= character <= "\udfff":
-            raise OutOfBounds(field, f'{what} cannot contain "{ascii(character)[1:-1]}" char')
+            raise OutOfBounds(field, f'{what} cannot contain "{ascii(character)[1:-1]}" char', part)

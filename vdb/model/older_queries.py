@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from vdb.errors import BadRequest, MalformedBody, OutOfBounds
 from vdb.model.conditions import Filter
+from vdb.model.decode import AnotherNameOf
 from vdb.model.groups import GroupBy, QueryGroupsRequest, WithLookupInterface
 from vdb.model.points import ShardKey
 from vdb.model.queries import (
@@ -52,6 +54,7 @@ class OlderQuery(msgspec.Struct, frozen=True, kw_only=True):
     offset: CountFromZero | None = None
     with_payload: WithPayload | None = None
     with_vector: WithVector | None = None
+    with_vectors: Annotated[UnsetType, AnotherNameOf("with_vector")] = UNSET
     score_threshold: float | None = None
     shard_key: ShardKey | None = None
 
@@ -70,6 +73,7 @@ class OlderGroups(msgspec.Struct, frozen=True, kw_only=True):
     params: SearchParams | None = None
     with_payload: WithPayload | None = None
     with_vector: WithVector | None = None
+    with_vectors: Annotated[UnsetType, AnotherNameOf("with_vector")] = UNSET
     score_threshold: float | None = None
     with_lookup: WithLookupInterface | None = None
     shard_key: ShardKey | None = None

@@ -14,9 +14,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from vdb.errors import BadRequest, MalformedBody, UnknownVectorName
+from vdb.errors import BadRequest, MalformedBody, OutOfBounds, UnknownVectorName
 from vdb.model.conditions import Filter
-from vdb.model.decode import decode_hook
+from vdb.model.decode import Decoder
 from vdb.model.ids import PointId, parse_point_id
 from vdb.model.inference import InferenceInput, is_inference_input, read_inference_input
 from vdb.model.operations import Column, SparseColumn, UpdateVectors, Upsert, VectorColumn
@@ -123,8 +123,8 @@ class PointBatch:
         return UpdateVectors(self.ids, self.vector_columns(spaces, embed))
 
 
-_POINTS: Final = msgspec.json.Decoder(list[PointStruct], dec_hook=decode_hook)
-_WHOLE: Final = msgspec.json.Decoder(PointInsertOperations, dec_hook=decode_hook)
+_POINTS: Final[Decoder[list[PointStruct]]] = Decoder(list[PointStruct])
+_WHOLE: Final[Decoder[PointInsertOperations]] = Decoder(PointInsertOperations)
 
 
 def decode_upsert(body: bytes) -> PointBatch:
@@ -182,7 +182,7 @@ def _next_slice(body: bytes, start: int, first: int) -> tuple[list[PointStruct],
 
 
 def batch_of(request: PointInsertOperations) -> PointBatch:
-    """A decoded request as a batch; raises MalformedBody, BadRequest."""
+    """A decoded request as a batch; raises MalformedBody, OutOfBounds, BadRequest."""
     batch = PointBatch(update_filter=request.update_filter, update_mode=request.update_mode)
     if request.points is not None:
         batch.add(request.points)
@@ -193,12 +193,10 @@ def batch_of(request: PointInsertOperations) -> PointBatch:
     count = len(batch.ids)
     payloads = columns.payloads if columns.payloads is not None else [msgspec.Raw()] * count
     vectors = columns.vectors if isinstance(columns.vectors, dict) else {UNNAMED: columns.vectors}
-    for what, length in [
-        ("payloads", len(payloads)),
-        *((f"vectors.{name}" if name else "vectors", len(v)) for name, v in vectors.items()),
-    ]:
-        if length != count:
-            raise BadRequest(f"The number of ids and of {what} must be the same: {count} and {length}")
+    counted: list[tuple[str, Sequence[Any]]] = [("vectors", values) for values in vectors.values()]
+    for what, column in [*counted, ("payloads", payloads)]:
+        if len(column) != count:
+            raise OutOfBounds("batch", f"number of ids and {what} must be equal ({count} != {len(column)})")
     batch.payloads = [_payload_text(payload) for payload in payloads]
     for name, values in vectors.items():
         batch.columns.setdefault(name, _Column()).add(range(count), list(values))

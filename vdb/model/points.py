@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from vdb.errors import BadRequest, MalformedBody, OutOfBounds
+from vdb.errors import BadRequest, MalformedBody, NoPointsGiven, OutOfBounds
 from vdb.model.conditions import Filter
+from vdb.model.decode import AnotherNameOf
 from vdb.model.ids import PointId, RequestId, parse_point_id
+from vdb.model.inference import is_inference_input
 
 UpdateMode = Literal["upsert", "insert_only", "update_only"]
 
@@ -49,6 +52,7 @@ class PointStruct(msgspec.Struct, frozen=True, kw_only=True):
 
     id: RequestId
     vector: VectorStruct
+    vectors: Annotated[UnsetType, AnotherNameOf("vector")] = UNSET
     payload: PayloadOrNull = msgspec.Raw()
 
 
@@ -78,6 +82,7 @@ class PointInsertOperations(msgspec.Struct, frozen=True, kw_only=True):
 class PointVectors(msgspec.Struct, frozen=True, kw_only=True):
     id: RequestId
     vector: VectorStruct
+    vectors: Annotated[UnsetType, AnotherNameOf("vector")] = UNSET
 
 
 class UpdateVectorsRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,30 +92,35 @@ class UpdateVectorsRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         refuse_shard_key(self.shard_key)
+        for position, point in enumerate(self.points):
+            if _has_no_vector(point.vector):
+                raise OutOfBounds(f"points[{position}].vector", "must specify vectors to update for point")
 
 
 class PointsSelector(msgspec.Struct, frozen=True, kw_only=True):
-    """Points by id, or all that match a filter."""
+    """Points by id, or all that match a filter; where both are given, the ids decide."""
 
     points: list[RequestId] | None = None
     filter: Filter | None = None
     shard_key: ShardKey | None = None
 
     def __post_init__(self) -> None:
-        if (self.points is None) == (self.filter is None):
+        if self.points is None and self.filter is None:
             raise MalformedBody("expected either `points` or `filter`")
         refuse_shard_key(self.shard_key)
 
 
 class DeleteVectorsRequest(msgspec.Struct, frozen=True, kw_only=True):
     vector: Annotated[list[str], msgspec.Meta(min_length=1)]
+    vectors: Annotated[UnsetType, AnotherNameOf("vector")] = UNSET
     points: list[RequestId] | None = None
     filter: Filter | None = None
     shard_key: ShardKey | None = None
 
     def __post_init__(self) -> None:
         refuse_shard_key(self.shard_key)
-        _require_selector(self.points, self.filter)
+        if self.points is None and self.filter is None:
+            raise NoPointsGiven
 
 
 class SetPayloadRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,4 +185,11 @@ def refuse_shard_key(shard_key: ShardKey | None) -> None:
 
 def _require_selector(points: list[RequestId] | None, filter: Filter | None) -> None:
     if points is None and filter is None:
-        raise OutOfBounds("points", "either `points` or `filter` must be given")
+        raise MalformedBody("Either list of point ids or filter must be provided")
+
+
+def _has_no_vector(vector: VectorStruct) -> bool:
+    """Whether there is nothing in a vector, or in any of several named ones: a sparse one may be empty too."""
+    if isinstance(vector, dict) and not is_inference_input(vector):
+        return all(value == [] or (isinstance(value, dict) and value.get("indices") == []) for value in vector.values())
+    return not vector

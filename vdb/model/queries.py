@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from vdb.errors import BadRequest
 from vdb.model.conditions import Filter
-from vdb.model.decode import convert_part
+from vdb.model.decode import AnotherNameOf, convert_part
 from vdb.model.ids import RequestId
 from vdb.model.order_by import OrderByInterface
 from vdb.model.points import ShardKey, refuse_shard_key
@@ -157,6 +158,7 @@ class QueryRequest(QueryStage, frozen=True, kw_only=True):
     limit: CountFromOne | None = None
     offset: CountFromZero | None = None
     with_vector: WithVector | None = None
+    with_vectors: Annotated[UnsetType, AnotherNameOf("with_vector")] = UNSET
     with_payload: WithPayload | None = None
     shard_key: ShardKey | None = None
 
@@ -198,6 +200,7 @@ class PointRequest(msgspec.Struct, frozen=True, kw_only=True):
     ids: list[RequestId]
     with_payload: WithPayload | None = None
     with_vector: WithVector = False
+    with_vectors: Annotated[UnsetType, AnotherNameOf("with_vector")] = UNSET
     shard_key: ShardKey | None = None
 
     def __post_init__(self) -> None:
@@ -210,6 +213,7 @@ class ScrollRequest(msgspec.Struct, frozen=True, kw_only=True):
     filter: Filter | None = None
     with_payload: WithPayload | None = None
     with_vector: WithVector = False
+    with_vectors: Annotated[UnsetType, AnotherNameOf("with_vector")] = UNSET
     order_by: OrderByInterface | None = None
     shard_key: ShardKey | None = None
 

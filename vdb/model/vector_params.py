@@ -10,11 +10,12 @@ from abc import ABC
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from vdb.config import Memory
 from vdb.errors import OutOfBounds
 from vdb.model.bounds import COUNT_MAX, Count
-from vdb.model.decode import convert
+from vdb.model.decode import AnotherNameOf, convert
 from vdb.model.quantization_config import QuantizationConfig, QuantizationConfigDiff
 from vdb.model.vectors import Datatype, Distance, VectorSpace
 
@@ -32,6 +33,7 @@ class HnswConfigDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     m: Count | None = None
     ef_construct: Annotated[int, msgspec.Meta(ge=4, le=COUNT_MAX)] | None = None
     full_scan_threshold: Annotated[int, msgspec.Meta(ge=10, le=COUNT_MAX)] | None = None
+    full_scan_threshold_kb: Annotated[UnsetType, AnotherNameOf("full_scan_threshold")] = UNSET
     max_indexing_threads: Count | None = None
     on_disk: bool | None = None
     memory: Memory | None = None
@@ -50,6 +52,7 @@ class VectorParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     distance: Distance
     hnsw_config: HnswConfigDiff | None = None
     quantization_config: QuantizationConfig | None = None
+    quantization: Annotated[UnsetType, AnotherNameOf("quantization_config")] = UNSET
     on_disk: bool | None = None
     memory: Memory | None = None
     datatype: Datatype | None = None
@@ -74,6 +77,7 @@ class VectorParamsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
     hnsw_config: HnswConfigDiff | None = None
     quantization_config: QuantizationConfigDiff | None = None
+    quantization: Annotated[UnsetType, AnotherNameOf("quantization_config")] = UNSET
     on_disk: bool | None = None
     memory: Memory | None = None
 

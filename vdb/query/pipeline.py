@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from vdb.errors import BadRequest
+from vdb.errors import BadRequest, CollectionNotFound
 from vdb.model.queries import LIMIT_DEFAULT, IdfCorpusParams, Prefetch, QueryStage, SearchParams
 from vdb.model.query_kinds import (
     FormulaQuery,
@@ -61,7 +61,7 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Runs queries on one View. ``lookups`` are the other collections that they name."""
+    """Runs queries on one View. ``lookups`` are the other collections that they name, of those that exist."""
 
     source: Source
     deadline: Deadline
@@ -174,7 +174,7 @@ class Pipeline:
 
     def _nearest_to(self, stage: QueryStage, nearest: VectorInput, count: int, allowed: BitMap | None) -> Hits:
         vectors = self._searchable(stage)
-        query = vectors.read([nearest], self._lookup(stage))[0]
+        query = vectors.read([nearest], self._lookup(stage, [nearest]))[0]
         return self._nearest(stage, vectors, query, [nearest], count, allowed)
 
     def _nearest(
@@ -217,14 +217,14 @@ class Pipeline:
         if not positive:
             raise BadRequest("`recommend.positive` needs at least one example with the strategy `average_vector`")
         vectors = self._searchable(stage)
-        query = vectors.average(positive, negative, self._lookup(stage))
+        query = vectors.average(positive, negative, self._lookup(stage, [*positive, *negative]))
         return self._nearest(stage, vectors, query, [*positive, *negative], count, allowed)
 
     def _diverse(
         self, stage: QueryStage, nearest: VectorInput, mmr: Mmr, limit: int, count: int, allowed: BitMap | None
     ) -> Hits:
         vectors = self._searchable(stage)
-        query = vectors.read([nearest], self._lookup(stage))[0]
+        query = vectors.read([nearest], self._lookup(stage, [nearest]))[0]
         candidates_limit = limit if mmr.candidates_limit is None else mmr.candidates_limit
         hits = self._nearest(stage, vectors, query, [nearest], candidates_limit, allowed)
         candidates = vectors.gather(hits.nums)
@@ -236,7 +236,7 @@ class Pipeline:
         assert not isinstance(query, NearestQuery)
         vectors = self._searchable(stage)
         asked = scoring(query)
-        examples = vectors.read(asked.examples, self._lookup(stage))
+        examples = vectors.read(asked.examples, self._lookup(stage, asked.examples))
         exact = stage.params is not None and stage.params.exact
         found = self._ranked(
             stage,
@@ -247,9 +247,12 @@ class Pipeline:
         )
         return with_threshold(None, found, stage.score_threshold)
 
-    def _lookup(self, stage: QueryStage) -> Lookup:
+    def _lookup(self, stage: QueryStage, inputs: Sequence[VectorInput]) -> Lookup:
+        """Where the ids among ``inputs`` are looked up; raises CollectionNotFound where there are any."""
         lookup = stage.lookup_from
-        if lookup is None:
+        if lookup is not None and lookup.collection not in self.lookups and ids_of(inputs):
+            raise CollectionNotFound(lookup.collection)
+        if lookup is None or lookup.collection not in self.lookups:
             return Lookup(self.source, stage.using or UNNAMED)
         return Lookup(self.lookups[lookup.collection], lookup.vector or UNNAMED)
 

@@ -12,11 +12,12 @@ from typing import Final
 
 from pyroaring import BitMap
 
-from vdb.errors import UnknownVectorName
+from vdb.errors import UnknownVectorName, VectorNameRequired
 from vdb.model.collection_config import CollectionConfig
 from vdb.model.field_index import PayloadFieldSchema
 from vdb.model.json_path import JsonPath, parse_path
 from vdb.model.sparse import Space, SparseSpace
+from vdb.model.vector_params import UNNAMED
 from vdb.model.vectors import VectorSpace
 from vdb.query.identities import FrozenIdentities
 from vdb.segment.fields.bitmaps import bitmap_of, union
@@ -102,8 +103,10 @@ class View:
         return {**dense, **{name: sparse.space for name, sparse in self.sparse.items()}}
 
     def vector(self, name: str) -> VectorView | SparseView:
-        """What is compared under a name; raises UnknownVectorName."""
+        """What is compared under a name; raises UnknownVectorName, and VectorNameRequired for the unnamed one."""
         found = self.vectors.get(name) or self.sparse.get(name)
         if found is None:
+            if name == UNNAMED and (self.vectors or self.sparse):
+                raise VectorNameRequired([*sorted(self.vectors), *sorted(self.sparse)])
             raise UnknownVectorName(name)
         return found
