@@ -271,9 +271,10 @@ class Actor:
                         await self._writer.run(lambda connection: adopt_index(connection, index, path, self._state))
                         self._publish()
                     message.reply.answer(wanted)
-                case AdoptCompaction():
-                    self._compacting.discard(message.index)
-                    self._state.take_compaction(message.index, message.job)
+                case AdoptCompaction(index=key, job=job):
+                    self._compacting.discard(key)
+                    # On the writer's thread: points that changed since are put right there, and long texts take time.
+                    await self._writer.run(lambda connection: self._state.take_compaction(key, job))
                     self._publish()
                     message.reply.answer(None)
                 case Reconfigure():

@@ -44,7 +44,7 @@ from vdb.storage import points
 logger = logging.getLogger(__name__)
 
 FIELDS_NAME: Final = "fields"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 # A point whose payload is read again costs the start some 10 µs, and more where it holds long texts; an index that is
 # further behind is built anew, while the collection already serves.
 REREAD_POINTS_MAX: Final = 20_000

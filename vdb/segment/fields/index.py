@@ -16,6 +16,7 @@ Guarantees
 Assumes
     Nobody changes a bitmap that a snapshot returned: it may be the index's own.
     Between ``compaction`` and ``adopt`` the owner may apply further changes.
+    While a compaction is on its way nobody asks for another; one that is never adopted is forgotten at the next.
 """
 
 from __future__ import annotations
@@ -197,7 +198,10 @@ class FieldIndex(ABC):
         """The index as it stands now."""
 
     def compaction(self, force: bool = False) -> Compaction | None:
-        """Work that would make searches faster, where there is enough of it; run it anywhere, then ``adopt`` it."""
+        """Work that would make searches faster or the index smaller, where there is enough of it.
+
+        Run it anywhere, then ``adopt`` it, and ask for more.
+        """
         return None
 
     def adopt(self, compaction: Compaction) -> None:

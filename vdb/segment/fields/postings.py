@@ -81,6 +81,7 @@ class Postings:
         self._postings: Chunks[Posting] = Chunks()
         self._own: set[int] = set()  # codes whose bitmap no frozen copy holds
         self._filled = False
+        self._living = 0
 
     def freeze(self) -> FrozenPostings:
         self._own.clear()
@@ -91,16 +92,21 @@ class Postings:
         self._filled = True
         for code in removed.keys() | added.keys():
             posting = self._postings.get(code)
-            if code in self._own and isinstance(posting, BitMap):
-                points = posting
-            elif isinstance(posting, BitMap):
-                points = posting.copy()
+            lost, won = removed.get(code, ()), added.get(code, ())
+            if isinstance(posting, BitMap):
+                points = posting if code in self._own else posting.copy()
+                for num in lost:
+                    points.discard(num)
+                for num in won:
+                    points.add(num)
             else:
-                points = BitMap() if posting is None else BitMap((posting,))
-            for num in removed.get(code, ()):
-                points.discard(num)
-            for num in added.get(code, ()):
-                points.add(num)
+                # Mostly a term of one point that comes or goes, without a bitmap on the way.
+                few = set(won) if posting is None or posting in lost else {posting, *won}
+                self._living += bool(few) - (posting is not None)
+                if len(few) < 2:
+                    self._postings.set(code, few.pop() if few else None)
+                    continue
+                points = BitMap(few)
             self._put(code, points)
 
     def fill(self, codes: array[int], nums: array[int]) -> None:
@@ -125,6 +131,7 @@ class Postings:
 
     def _set_all(self, codes: Nums, bounds: NDArray[np.int64], points: Nums) -> None:
         """``points[bounds[i]:bounds[i + 1]]`` are those of ``codes[i]``."""
+        self._living += len(codes)
         edges = bounds.tolist()
         for code, start, end in zip(codes.tolist(), edges, edges[1:], strict=False):
             if end - start == 1:
@@ -137,13 +144,22 @@ class Postings:
     def filled(self) -> bool:
         return self._filled
 
+    @property
+    def living(self) -> int:
+        """How many terms have points."""
+        return self._living
+
     def _put(self, code: int, points: BitMap) -> None:
-        self._own.discard(code)
         if len(points) > 1:
             self._postings.set(code, points)
             self._own.add(code)
+            return
+        self._own.discard(code)
+        if points:
+            self._postings.set(code, points.min())
         else:
-            self._postings.set(code, points.min() if points else None)
+            self._postings.set(code, None)
+            self._living -= 1
 
 
 def pairs(codes_of: Iterable[tuple[int, Iterable[int]]]) -> tuple[array[int], array[int]]:

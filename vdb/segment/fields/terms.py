@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,10 +17,11 @@ from pyroaring import BitMap
 
 from vdb.model.conditions import Match, MatchAny, MatchExcept, MatchPrefix, MatchValue
 from vdb.model.field_index import PayloadFieldSchema, schema_type
-from vdb.segment.fields.blocks import Block, Blocks, flattened, gathered, of_array, of_values, to_nums, to_values
-from vdb.segment.fields.chunks import Chunks, FrozenChunks
-from vdb.segment.fields.index import FacetValue, FieldIndex, FieldSnapshot
-from vdb.segment.fields.postings import FrozenPostings, Postings, pairs
+from vdb.segment.fields.base_vocabulary import Vocabulary, VocabularyIndex, VocabularySnapshot
+from vdb.segment.fields.blocks import Block, Blocks, flattened, gathered, of_array, to_nums
+from vdb.segment.fields.chunks import FrozenChunks
+from vdb.segment.fields.index import FacetValue
+from vdb.segment.fields.postings import FrozenPostings
 from vdb.segment.fields.presence import Batch, Presence
 
 Term = str | bool
@@ -30,7 +31,7 @@ Entry = int | tuple[int, ...]
 _UUID_LENGTHS: Final = (32, 36, 45)  # plain hexadecimal, hyphenated, as a URN
 
 
-class TermSnapshot(FieldSnapshot):
+class TermSnapshot(VocabularySnapshot[Entry]):
     def __init__(
         self,
         schema: PayloadFieldSchema,
@@ -40,14 +41,10 @@ class TermSnapshot(FieldSnapshot):
         forward: FrozenChunks[Entry],
         several: BitMap,
     ) -> None:
-        super().__init__(schema, presence)
+        super().__init__(schema, presence, vocabulary, postings, forward, several)
         self._kind: type[Term] = bool if schema_type(schema) == "bool" else str
         self._is_uuid = schema_type(schema) == "uuid"
-        self._vocabulary = vocabulary
         self._terms = len(vocabulary.terms)
-        self._postings = postings
-        self._forward = forward
-        self._several = several
 
     def group_values(self, num: int) -> tuple[str | int, ...] | None:
         if self._kind is bool or self._is_uuid or num in self.presence.foreign:
@@ -57,14 +54,9 @@ class TermSnapshot(FieldSnapshot):
             return ()
         return (str(self._vocabulary.terms[entry]),) if isinstance(entry, int) else None
 
-    def _dump(self) -> dict[str, Block]:
+    def _dump_forward(self) -> tuple[dict[str, Block], array[int]]:
         holders, codes = flattened((num, _codes(entry)) for num, entry in self._forward.items())
-        return {
-            "terms": of_values(self._vocabulary.terms[: self._terms]),
-            "holders": of_array(holders),
-            "held": of_array(array("I", codes)),
-            **self._postings.dump(),
-        }
+        return {"holders": of_array(holders)}, array("I", codes)
 
     def facet(self, mask: BitMap | None) -> Counter[FacetValue] | None:
         counts: Counter[FacetValue] = Counter()
@@ -120,51 +112,13 @@ class TermSnapshot(FieldSnapshot):
         return self._postings.union(codes[start:end])
 
 
-class Vocabulary:
-    """Codes of terms. Terms are only ever added, so that snapshots share it: they do not see codes beyond their own."""
-
-    def __init__(self) -> None:
-        self.codes: dict[Any, int] = {}
-        self.terms: list[Any] = []
-        self._in_order: tuple[list[str], list[int]] = [], []
-
-    @classmethod
-    def of(cls, terms: list[Any]) -> Vocabulary:
-        """The codes are the positions."""
-        vocabulary = cls()
-        vocabulary.terms = terms
-        vocabulary.codes = {term: code for code, term in enumerate(terms)}
-        return vocabulary
-
-    def code(self, term: Any) -> int:
-        code = self.codes.get(term)
-        if code is None:
-            code = len(self.terms)
-            # In this order: a reader that finds the code finds the term too.
-            self.terms.append(term)
-            self.codes[term] = code
-        return code
-
-    def in_order(self) -> tuple[list[str], list[int]]:
-        """All terms ascending, and their codes; sorted again only after there were new ones."""
-        known = self._in_order
-        if len(known[0]) != len(self.terms):
-            pairs = sorted((term, code) for code, term in enumerate(self.terms.copy()))
-            known = self._in_order = [term for term, _ in pairs], [code for _, code in pairs]
-        return known
-
-
-class TermIndex(FieldIndex):
+class TermIndex(VocabularyIndex[Entry]):
     """Owned by the collection's actor."""
 
     def __init__(self, path: str, schema: PayloadFieldSchema) -> None:
         super().__init__(path, schema)
         self._kind: type[Term] = bool if schema_type(schema) == "bool" else str
         self._is_uuid = schema_type(schema) == "uuid"
-        self._vocabulary = Vocabulary()
-        self._postings = Postings()
-        self._forward: Chunks[Entry] = Chunks()
-        self._several = BitMap()
 
     def snapshot(self) -> TermSnapshot:
         return TermSnapshot(
@@ -176,9 +130,7 @@ class TermIndex(FieldIndex):
             self._several,
         )
 
-    def _restore(self, blocks: Blocks) -> None:
-        self._vocabulary = Vocabulary.of(to_values(blocks["terms"]))
-        self._postings.restore(blocks)
+    def _restore_forward(self, blocks: Blocks) -> None:
         for num, codes in gathered(to_nums(blocks["holders"]).tolist(), to_nums(blocks["held"]).tolist()):
             if len(codes) == 1:
                 self._forward.set(num, codes[0])
@@ -201,14 +153,12 @@ class TermIndex(FieldIndex):
         codes = tuple(self._vocabulary.code(term) for term in dict.fromkeys(terms))
         return codes if len(codes) > 1 else codes[0]
 
-    def _store(self, changed: BitMap, nums: list[int], entries: list[Entry | None]) -> None:
-        several = BitMap([num for num, entry in zip(nums, entries, strict=True) if entry.__class__ is tuple])
-        self._several = self._several - changed | several
-        if not self._postings.filled:
-            self._postings.fill(*pairs((num, _codes(entry)) for num, entry in zip(nums, entries, strict=True)))
-            for num, entry in zip(nums, entries, strict=True):
-                self._forward.set(num, entry)
-            return
+    def _codes(self, entry: Entry | None) -> tuple[int, ...]:
+        return _codes(entry)
+
+    def _replace(
+        self, nums: list[int], entries: list[Entry | None]
+    ) -> tuple[Mapping[int, list[int]], Mapping[int, list[int]]]:
         removed: dict[int, list[int]] = defaultdict(list)
         added: dict[int, list[int]] = defaultdict(list)
         for num, entry in zip(nums, entries, strict=True):
@@ -220,7 +170,11 @@ class TermIndex(FieldIndex):
             for code in _codes(entry):
                 added[code].append(num)
             self._forward.set(num, entry)
-        self._postings.edit(removed, added)
+        return removed, added
+
+    def _translated(self, entry: Entry, terms: list[Any]) -> Entry:
+        code = self._vocabulary.code
+        return code(terms[entry]) if isinstance(entry, int) else tuple(code(terms[held]) for held in entry)
 
 
 def _codes(entry: Entry | None) -> tuple[int, ...]:

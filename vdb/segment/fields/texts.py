@@ -8,68 +8,55 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Self
 
 from pyroaring import BitMap
 
 from vdb.model.conditions import Match, MatchPhrase, MatchText, MatchTextAny
 from vdb.model.field_index import PayloadFieldSchema, TextIndexParams, schema_params
-from vdb.segment.fields.blocks import Block, Blocks, of_array, of_values, to_nums, to_values
-from vdb.segment.fields.chunks import Chunks, FrozenChunks
-from vdb.segment.fields.index import FieldIndex, FieldSnapshot
-from vdb.segment.fields.postings import FrozenPostings, Postings, pairs
+from vdb.segment.fields.base_vocabulary import Vocabulary, VocabularyIndex, VocabularySnapshot
+from vdb.segment.fields.blocks import Block, Blocks, of_array, to_nums
+from vdb.segment.fields.chunks import FrozenChunks
+from vdb.segment.fields.postings import FrozenPostings
 from vdb.segment.fields.presence import Batch, Presence
-from vdb.segment.fields.terms import Vocabulary
 from vdb.segment.fields.text_analysis import TextAnalyzer, analyzer
 
 # The words of each of a point's texts, as codes: in order where phrases are matched, else each once.
 Entry = tuple["array[int]", ...]
 
 
-class TextSnapshot(FieldSnapshot):
+class TextSnapshot(VocabularySnapshot[Entry]):
     def __init__(
         self,
         schema: PayloadFieldSchema,
         presence: Presence,
-        cut: TextAnalyzer,
-        words: Vocabulary,
-        terms: Vocabulary,
+        vocabulary: Vocabulary,
         postings: FrozenPostings,
         forward: FrozenChunks[Entry],
         several: BitMap,
+        cut: TextAnalyzer,
     ) -> None:
-        super().__init__(schema, presence)
+        super().__init__(schema, presence, vocabulary, postings, forward, several)
         self._cut = cut
-        self._words = words
-        self._terms = terms
-        self._postings = postings
-        self._forward = forward
-        self._several = several
 
-    def _dump(self) -> dict[str, Block]:
-        """``lengths`` counts the words of each text, ``holders`` names its point, ``held`` has the words' codes."""
+    def _dump_forward(self) -> tuple[dict[str, Block], array[int]]:
+        """``lengths`` counts the words of each text, ``holders`` names its point."""
         holders, lengths, held = array("I"), array("I"), array("I")
         for num, texts in self._forward.items():
             for text in texts:
                 holders.append(num)
                 lengths.append(len(text))
                 held.extend(text)
-        return {
-            "words": of_values(self._words.terms.copy()),
-            "terms": b"" if self._terms is self._words else of_values(self._terms.terms.copy()),
-            "holders": of_array(holders),
-            "lengths": of_array(lengths),
-            "held": of_array(held),
-            **self._postings.dump(),
-        }
+        return {"holders": of_array(holders), "lengths": of_array(lengths)}, held
 
     def _match(self, match: Match) -> BitMap | None:
         match match:
             case MatchText(text=text):
                 return self._all(self._cut.query(text))
             case MatchTextAny(text_any=text):
-                codes = self._terms.codes
+                codes = self._vocabulary.codes
                 return self._postings.union({codes[term] for term in self._cut.query(text) if term in codes})
             case MatchPhrase(phrase=text):
                 return self._phrase(self._cut.query(text))
@@ -103,15 +90,15 @@ class TextSnapshot(FieldSnapshot):
         return BitMap.intersection(*found) if len(found) > 1 else found[0] if found else BitMap()
 
     def _points(self, term: str) -> BitMap:
-        code = self._terms.codes.get(term)
+        code = self._vocabulary.codes.get(term)
         return BitMap() if code is None else self._postings.points(code)
 
     def _any_text(self, num: int, query: list[str], contains: Any) -> bool:
-        words = self._words.terms
+        words = self._vocabulary.terms
         return any(contains([words[code] for code in text], query) for text in self._forward.get(num) or ())
 
 
-class TextIndex(FieldIndex):
+class TextIndex(VocabularyIndex[Entry]):
     """Owned by the collection's actor."""
 
     def __init__(self, path: str, schema: PayloadFieldSchema) -> None:
@@ -119,30 +106,24 @@ class TextIndex(FieldIndex):
         params = schema_params(schema)
         assert isinstance(params, TextIndexParams)
         self._cut = analyzer(params)
-        self._words = Vocabulary()
-        # Without prefixes a word's one term is the word itself.
-        self._terms = Vocabulary() if self._cut.prefixes else self._words
-        self._terms_of: dict[int, tuple[int, ...]] = {}
-        self._postings = Postings()
-        self._forward: Chunks[Entry] = Chunks()
-        self._several = BitMap()
+        self._prefixes_of: dict[int, tuple[int, ...]] = {}
 
     def snapshot(self) -> TextSnapshot:
         return TextSnapshot(
             self.schema,
             self._presence,
-            self._cut,
-            self._words,
-            self._terms,
+            self._vocabulary,
             self._postings.freeze(),
             self._forward.freeze(),
             self._several,
+            self._cut,
         )
 
-    def _restore(self, blocks: Blocks) -> None:
-        self._words = Vocabulary.of(to_values(blocks["words"]))
-        self._terms = Vocabulary.of(to_values(blocks["terms"])) if self._cut.prefixes else self._words
-        self._postings.restore(blocks)
+    def _take(self, renewed: Self) -> None:
+        super()._take(renewed)
+        self._prefixes_of = renewed._prefixes_of
+
+    def _restore_forward(self, blocks: Blocks) -> None:
         held = memoryview(blocks["held"])
         before, start = -1, 0
         for num, length in zip(to_nums(blocks["holders"]).tolist(), to_nums(blocks["lengths"]).tolist(), strict=True):
@@ -168,45 +149,43 @@ class TextIndex(FieldIndex):
         return tuple(self._coded(text) for text in texts)
 
     def _coded(self, text: str) -> array[int]:
-        words: Sequence[str] = self._cut.words(text)
+        # Cut as a query is: of a word that is longer than any prefix nothing else is ever asked for.
+        words: Sequence[str] = self._cut.query(text)
         if not self._cut.positions:
             words = list(dict.fromkeys(words))
-        codes = self._words.codes
-        return array("I", [codes[word] if word in codes else self._words.code(word) for word in words])
+        codes = self._vocabulary.codes
+        return array("I", [codes[word] if word in codes else self._vocabulary.code(word) for word in words])
 
-    def _term_codes(self, entry: Entry | None) -> Iterable[int]:
-        """What a point is found by, each once."""
+    def _codes(self, entry: Entry | None) -> AbstractSet[int]:
         if not entry:
-            return ()
+            return frozenset()
         words = set(entry[0]).union(*entry[1:])
         if not self._cut.prefixes:
             return words
-        return {term for word in words for term in self._prefix_codes(word)}
+        return {code for word in words for code in self._prefix_codes(word)}
 
     def _prefix_codes(self, word: int) -> tuple[int, ...]:
-        codes = self._terms_of.get(word)
+        """The word's own among them: it is the longest."""
+        codes = self._prefixes_of.get(word)
         if codes is None:
-            codes = tuple(self._terms.code(term) for term in self._cut.terms(self._words.terms[word]))
-            self._terms_of[word] = codes
+            terms = self._cut.terms(self._vocabulary.terms[word])
+            codes = self._prefixes_of[word] = tuple(self._vocabulary.code(term) for term in terms) or (word,)
         return codes
 
-    def _store(self, changed: BitMap, nums: list[int], entries: list[Entry | None]) -> None:
-        several = BitMap([num for num, entry in zip(nums, entries, strict=True) if entry and len(entry) > 1])
-        self._several = self._several - changed | several
-        if not self._postings.filled:
-            self._postings.fill(
-                *pairs((num, self._term_codes(entry)) for num, entry in zip(nums, entries, strict=True))
-            )
-            for num, entry in zip(nums, entries, strict=True):
-                self._forward.set(num, entry)
-            return
+    def _replace(
+        self, nums: list[int], entries: list[Entry | None]
+    ) -> tuple[Mapping[int, list[int]], Mapping[int, list[int]]]:
         removed: dict[int, list[int]] = defaultdict(list)
         added: dict[int, list[int]] = defaultdict(list)
         for num, entry in zip(nums, entries, strict=True):
-            before, after = set(self._term_codes(self._forward.get(num))), set(self._term_codes(entry))
+            before, after = self._codes(self._forward.get(num)), self._codes(entry)
             for code in before - after:
                 removed[code].append(num)
             for code in after - before:
                 added[code].append(num)
             self._forward.set(num, entry)
-        self._postings.edit(removed, added)
+        return removed, added
+
+    def _translated(self, entry: Entry, terms: list[Any]) -> Entry:
+        code = self._vocabulary.code
+        return tuple(array("I", [code(terms[word]) for word in text]) for text in entry)
