@@ -13,7 +13,8 @@ import trio
 
 from tests.collection.conftest import Open
 from tests.collection.operations import upsert, vector
-from vdb.errors import Busy
+from vdb.errors import BadRequest, Busy
+from vdb.model.decode import decode_hook
 from vdb.model.groups import QueryGroupsRequest
 from vdb.model.ids import PointId
 from vdb.model.operations import DeletePoints
@@ -146,3 +147,17 @@ async def test_a_point_that_is_gone_keeps_the_payload_that_its_view_has(opened: 
         request = QueryRequest(query=NearestQuery(nearest=vector(1)), with_payload=True)
         text = await collection.read(lambda _, connection: execute.query_points(view, connection, request, Deadline()))
         assert [point["payload"] for point in msgspec.json.decode(text)] == [{"value": 1}]
+
+
+async def test_a_formula_leaves_out_a_point_that_is_gone_with_its_payload(opened: Open) -> None:
+    body = {"prefetch": {"query": vector(1), "limit": 9}, "query": {"formula": {"sum": ["$score", "value"]}}}
+    request = msgspec.convert(body, QueryRequest, dec_hook=decode_hook)
+    async with opened() as collection:
+        await collection.write(upsert(1, 2, payload={"value": 1}))
+        view = collection.view
+        await collection.write(DeletePoints((1,)))
+        text = await collection.read(lambda _, connection: execute.query_points(view, connection, request, Deadline()))
+        assert [point["id"] for point in msgspec.json.decode(text)] == [2]
+        await collection.write(upsert(2))
+        with pytest.raises(BadRequest, match="value"):
+            await collection.read(lambda _, connection: execute.query_points(view, connection, request, Deadline()))

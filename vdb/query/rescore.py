@@ -17,6 +17,7 @@ from vdb.query.formula import Candidate, compile_formula
 from vdb.query.hits import Hits
 from vdb.query.selection import text_indexes
 from vdb.segment.fields.bitmaps import bitmap_of, nums_of, union
+from vdb.storage import points
 
 _BLOCK_POINTS: Final = 1_000  # points whose payloads are read at once; between two such blocks the deadline is asked
 _ANY_ID: Final = 0  # of a point whose id no condition looks at
@@ -41,7 +42,12 @@ def score_by_formula(source: Source, query: FormulaQuery, found: Sequence[Hits],
             payload = orjson.loads(text) if text else {}
             names = [name for name, with_it in holders if num in with_it]
             scores = [by_num.get(num) for by_num in scores_of]
-            scored.append((num, formula.evaluate(Candidate(PointFacts(point_id, payload, names), scores))))
+            try:
+                scored.append((num, formula.evaluate(Candidate(PointFacts(point_id, payload, names), scores))))
+            except BadRequest:
+                if points.read_points(source.connection, [num], with_payload=False):
+                    raise
+                # Deleted since the View was taken, and its payload with it.
     with np.errstate(over="ignore"):
         values = np.array([value for _, value in scored], dtype=np.float32)
     if not np.isfinite(values).all():
