@@ -18,6 +18,7 @@ from tests.optimizer.test_parameters import build_in_thread
 from vdb.api.collections import describe
 from vdb.collection.child_process import BuildFailed
 from vdb.collection.collection import Collection
+from vdb.errors import CollectionBroken
 from vdb.hosting import Running
 from vdb.model.collection_config import UpdateCollection, apply_update
 from vdb.model.collection_results import CollectionInfo, OptimizersFailed
@@ -105,7 +106,7 @@ async def test_a_build_that_fails_is_told_of_until_one_succeeds(tmp_path: Path) 
 
 async def test_red_where_the_collection_stopped(tmp_path: Path) -> None:
     async with steered(tmp_path) as it:
-        with pytest.raises(KeyError):
+        with pytest.raises(CollectionBroken, match="99"):
             await it.collection.actor.swap((99,), None, 0)  # a segment that never was
         assert it.info().status == "red"
         assert it.info().optimizer_status != "ok"
