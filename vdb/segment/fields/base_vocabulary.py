@@ -28,8 +28,7 @@ from vdb.model.field_index import PayloadFieldSchema
 from vdb.segment.fields.blocks import Block, Blocks, of_array, of_values, to_nums, to_values
 from vdb.segment.fields.chunks import Chunks, FrozenChunks
 from vdb.segment.fields.index import Compaction, FieldIndex, FieldSnapshot
-from vdb.segment.fields.postings import FrozenPostings, Postings, pairs
-from vdb.segment.fields.presence import Presence
+from vdb.segment.fields.postings import Postings, pairs
 
 Entry = TypeVar("Entry")
 
@@ -76,20 +75,12 @@ class Vocabulary:
 
 
 class VocabularySnapshot(FieldSnapshot, Generic[Entry]):
-    def __init__(
-        self,
-        schema: PayloadFieldSchema,
-        presence: Presence,
-        vocabulary: Vocabulary,
-        postings: FrozenPostings,
-        forward: FrozenChunks[Entry],
-        several: BitMap,
-    ) -> None:
-        super().__init__(schema, presence)
-        self._vocabulary = vocabulary
-        self._postings = postings
-        self._forward = forward
-        self._several = several
+    def __init__(self, index: VocabularyIndex[Entry]) -> None:
+        super().__init__(index.schema, index._presence)
+        self._vocabulary = index._vocabulary
+        self._postings = index._postings.freeze()
+        self._forward = index._forward.freeze()
+        self._several = index._several
 
     def _dump(self) -> dict[str, Block]:
         """``vocabulary`` has the living terms, their codes are their positions; ``held`` has those of ``forward``."""

@@ -17,12 +17,10 @@ from pyroaring import BitMap
 
 from vdb.model.conditions import Match, MatchAny, MatchExcept, MatchPrefix, MatchValue
 from vdb.model.field_index import PayloadFieldSchema, schema_type
-from vdb.segment.fields.base_vocabulary import Vocabulary, VocabularyIndex, VocabularySnapshot
+from vdb.segment.fields.base_vocabulary import VocabularyIndex, VocabularySnapshot
 from vdb.segment.fields.blocks import Block, Blocks, flattened, gathered, of_array, to_nums
-from vdb.segment.fields.chunks import FrozenChunks
 from vdb.segment.fields.index import FacetValue
-from vdb.segment.fields.postings import FrozenPostings
-from vdb.segment.fields.presence import Batch, Presence
+from vdb.segment.fields.presence import Batch
 
 Term = str | bool
 # Codes of a point's terms: one stands bare.
@@ -32,19 +30,11 @@ _UUID_LENGTHS: Final = (32, 36, 45)  # plain hexadecimal, hyphenated, as a URN
 
 
 class TermSnapshot(VocabularySnapshot[Entry]):
-    def __init__(
-        self,
-        schema: PayloadFieldSchema,
-        presence: Presence,
-        vocabulary: Vocabulary,
-        postings: FrozenPostings,
-        forward: FrozenChunks[Entry],
-        several: BitMap,
-    ) -> None:
-        super().__init__(schema, presence, vocabulary, postings, forward, several)
-        self._kind: type[Term] = bool if schema_type(schema) == "bool" else str
-        self._is_uuid = schema_type(schema) == "uuid"
-        self._terms = len(vocabulary.terms)
+    def __init__(self, index: TermIndex) -> None:
+        super().__init__(index)
+        self._kind = index._kind
+        self._is_uuid = index._is_uuid
+        self._terms = len(self._vocabulary.terms)
 
     def group_values(self, num: int) -> tuple[str | int, ...] | None:
         if self._kind is bool or self._is_uuid or num in self.presence.foreign:
@@ -121,14 +111,7 @@ class TermIndex(VocabularyIndex[Entry]):
         self._is_uuid = schema_type(schema) == "uuid"
 
     def snapshot(self) -> TermSnapshot:
-        return TermSnapshot(
-            self.schema,
-            self._presence,
-            self._vocabulary,
-            self._postings.freeze(),
-            self._forward.freeze(),
-            self._several,
-        )
+        return TermSnapshot(self)
 
     def _restore_forward(self, blocks: Blocks) -> None:
         for num, codes in gathered(to_nums(blocks["holders"]).tolist(), to_nums(blocks["held"]).tolist()):

@@ -16,30 +16,19 @@ from pyroaring import BitMap
 
 from vdb.model.conditions import Match, MatchPhrase, MatchText, MatchTextAny
 from vdb.model.field_index import PayloadFieldSchema, TextIndexParams, schema_params
-from vdb.segment.fields.base_vocabulary import Vocabulary, VocabularyIndex, VocabularySnapshot
+from vdb.segment.fields.base_vocabulary import VocabularyIndex, VocabularySnapshot
 from vdb.segment.fields.blocks import Block, Blocks, of_array, to_nums
-from vdb.segment.fields.chunks import FrozenChunks
-from vdb.segment.fields.postings import FrozenPostings
-from vdb.segment.fields.presence import Batch, Presence
-from vdb.segment.fields.text_analysis import TextAnalyzer, analyzer
+from vdb.segment.fields.presence import Batch
+from vdb.segment.fields.text_analysis import analyzer
 
 # The words of each of a point's texts, as codes: in order where phrases are matched, else each once.
 Entry = tuple["array[int]", ...]
 
 
 class TextSnapshot(VocabularySnapshot[Entry]):
-    def __init__(
-        self,
-        schema: PayloadFieldSchema,
-        presence: Presence,
-        vocabulary: Vocabulary,
-        postings: FrozenPostings,
-        forward: FrozenChunks[Entry],
-        several: BitMap,
-        cut: TextAnalyzer,
-    ) -> None:
-        super().__init__(schema, presence, vocabulary, postings, forward, several)
-        self._cut = cut
+    def __init__(self, index: TextIndex) -> None:
+        super().__init__(index)
+        self._cut = index._cut
 
     def _dump_forward(self) -> tuple[dict[str, Block], array[int]]:
         """``lengths`` counts the words of each text, ``holders`` names its point."""
@@ -109,15 +98,7 @@ class TextIndex(VocabularyIndex[Entry]):
         self._prefixes_of: dict[int, tuple[int, ...]] = {}
 
     def snapshot(self) -> TextSnapshot:
-        return TextSnapshot(
-            self.schema,
-            self._presence,
-            self._vocabulary,
-            self._postings.freeze(),
-            self._forward.freeze(),
-            self._several,
-            self._cut,
-        )
+        return TextSnapshot(self)
 
     def _take(self, renewed: Self) -> None:
         super()._take(renewed)
