@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-import orjson
-
 from vdb.errors import PointNotFound
 from vdb.model.groups import QueryGroupsRequest
 from vdb.model.ids import PointId
@@ -15,7 +13,6 @@ from vdb.model.queries import LIMIT_DEFAULT, CountRequest, PointRequest, QueryRe
 from vdb.query.deadline import Deadline
 from vdb.query.examples import Source
 from vdb.query.groups import query_groups as _query_groups
-from vdb.query.hits import Hits
 from vdb.query.pipeline import Pipeline
 from vdb.query.points_json import PointWriter, array
 from vdb.query.selection import select
@@ -37,7 +34,7 @@ def query_points(
     writer = PointWriter(view, request.with_payload, request.with_vector, payload_default=False)
     limit = LIMIT_DEFAULT if request.limit is None else request.limit
     hits = Pipeline(Source(view, connection), deadline, lookups).rank(request, limit, request.offset or 0)
-    return array([text for text in write_hits(connection, view, writer, hits) if text is not None])
+    return array([text for text in writer.write_hits(connection, hits) if text is not None])
 
 
 def query_groups(
@@ -49,26 +46,6 @@ def query_groups(
 ) -> str:
     """The hits of one query in groups, a JSON object."""
     return _query_groups(Pipeline(Source(view, connection), deadline, lookups), request)
-
-
-def write_hits(connection: sqlite3.Connection, view: View, writer: PointWriter, hits: Hits) -> list[str | None]:
-    """One JSON object a hit; with payloads or vectors, None for a point that is gone since the View was taken."""
-    values = None if hits.order_values is None else [orjson.dumps(value).decode() for value in hits.order_values]
-    if not writer.asks_database:
-        return [*writer.write(connection, view.identities.describe(hits.nums), hits.scores, values)]
-    with writer.reading(connection):
-        stored = points.read_points(connection, hits.nums, writer.reads_payload)
-        there = [position for position, num in enumerate(hits.nums.tolist()) if num in stored]
-        written = writer.write(
-            connection,
-            [stored[int(hits.nums[position])] for position in there],
-            hits.scores[there],
-            None if values is None else [values[position] for position in there],
-        )
-    texts: list[str | None] = [None] * len(hits)
-    for position, text in zip(there, written, strict=True):
-        texts[position] = text
-    return texts
 
 
 def retrieve(view: View, connection: sqlite3.Connection, request: PointRequest) -> str:

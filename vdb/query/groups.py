@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -45,30 +46,15 @@ _INT64_MAX: Final = 2**63 - 1  # larger values cannot stand in a condition
 
 def query_groups(pipeline: Pipeline, request: QueryGroupsRequest) -> str:
     """A JSON object with the groups. Raises what ``Pipeline.rank`` does."""
-    view, connection = pipeline.source.view, pipeline.source.connection
-    writer = PointWriter(view, request.with_payload, request.with_vector, payload_default=False)
+    writer = PointWriter(pipeline.source.view, request.with_payload, request.with_vector, payload_default=False)
     looked_up = request.with_lookup and _Lookup(pipeline.lookups[request.with_lookup.collection], request.with_lookup)
-    grouping = _Grouping(pipeline, request)
-    members = grouping.run()
+    members = _Grouping(pipeline, request).run()
     flat = [member for group in members.values() for member in group]
-    nums = sorted({member.num for member in flat})
-    with writer.reading(connection):
-        if writer.asks_database:
-            stored = points.read_points(connection, nums, writer.reads_payload)
-        else:
-            stored = pipeline.source.describe(nums)
-        there = [member for member in flat if member.num in stored]
-        texts = writer.write(
-            connection,
-            [stored[member.num] for member in there],
-            np.array([member.score for member in there], dtype=np.float32),
-            None if not grouping.ordered else [orjson.dumps(member.order_value).decode() for member in there],
-        )
-    written = dict(zip(map(id, there), texts, strict=True))
+    texts = iter(writer.write_hits(pipeline.source.connection, _hits_of(flat)))
     lookups = looked_up.write(list(members)) if looked_up else {}
     groups = []
     for value, group in members.items():
-        hits = array([written[id(member)] for member in group if id(member) in written])
+        hits = array([text for text in islice(texts, len(group)) if text is not None])
         lookup = f',"lookup":{lookups[value]}' if value in lookups else ""
         groups.append(f'{{"hits":{hits},"id":{orjson.dumps(value).decode()}{lookup}}}')
     return f'{{"groups":{array(groups)}}}'
@@ -79,6 +65,13 @@ class _Member:
     num: int
     score: float
     order_value: int | float | None
+
+
+def _hits_of(members: Sequence[_Member]) -> Hits:
+    nums = np.array([member.num for member in members], dtype=np.uint32)
+    scores = np.array([member.score for member in members], dtype=np.float32)
+    values = [member.order_value for member in members if member.order_value is not None]
+    return Hits(nums, scores, values or None)
 
 
 @dataclass(slots=True)
@@ -107,10 +100,9 @@ class _Groups:
 
 
 class _Grouping:
-    """One request. ``ordered`` is set where hits have an order value."""
+    """One request."""
 
     def __init__(self, pipeline: Pipeline, request: QueryGroupsRequest) -> None:
-        self.ordered = False
         self._pipeline = pipeline
         self._request = request
         self._limit = min(GROUPS_DEFAULT if request.limit is None else request.limit, ROWS_MAX)
@@ -187,7 +179,6 @@ class _Grouping:
     def _grouped(self, hits: Hits, limit: int, wanted: set[GroupId] | None = None) -> _Groups:
         """The groups of a ranking, of ``wanted`` values where they are given; stops once all are full."""
         groups = _Groups(limit, self._size)
-        self.ordered = hits.order_values is not None
         for start in range(0, len(hits), _BLOCK_POINTS):
             self._pipeline.deadline.check()
             part = hits.part(start, start + _BLOCK_POINTS)

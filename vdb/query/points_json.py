@@ -19,6 +19,7 @@ from vdb.model.ids import PointId
 from vdb.model.queries import WithPayload, WithVector
 from vdb.model.vector_params import UNNAMED
 from vdb.model.vectors import Floats
+from vdb.query.hits import Hits
 from vdb.query.payload_selection import PayloadSelection
 from vdb.query.view import View
 from vdb.segment.fields.chunks import FrozenChunks
@@ -54,14 +55,30 @@ class PointWriter:
         """Whether points must be read with their payload: not where the View has payloads in memory."""
         return self._payload.wanted and self._view.payloads is None
 
-    @property
-    def asks_database(self) -> bool:
-        """Whether memory does not have all that is written."""
-        return self.reads_payload or self._vectors is not None
-
     def reading(self, connection: sqlite3.Connection) -> AbstractContextManager[None]:
         """For reading points and then writing them: a point's vectors must be of the moment that its payload is of."""
         return nullcontext() if self._vectors is None else one_state(connection)
+
+    def write_hits(self, connection: sqlite3.Connection, hits: Hits) -> list[str | None]:
+        """One JSON object a hit, which may name a point several times; with payloads or vectors, None for a point that
+        is gone since the View was taken."""
+        values = None if hits.order_values is None else [orjson.dumps(value).decode() for value in hits.order_values]
+        if not self.reads_payload and self._vectors is None:  # memory has all of it
+            return [*self.write(connection, self._view.identities.describe(hits.nums), hits.scores, values)]
+        with self.reading(connection):
+            nums: list[int] = hits.nums.tolist()
+            stored = points.read_points(connection, list(dict.fromkeys(nums)), self.reads_payload)
+            there = [position for position, num in enumerate(nums) if num in stored]
+            written = self.write(
+                connection,
+                [stored[nums[position]] for position in there],
+                hits.scores[there],
+                None if values is None else [values[position] for position in there],
+            )
+        texts: list[str | None] = [None] * len(hits)
+        for position, text in zip(there, written, strict=True):
+            texts[position] = text
+        return texts
 
     def write(
         self,

@@ -23,7 +23,7 @@ from vdb.model.sparse import SparseVector
 from vdb.model.vector_params import UNNAMED
 from vdb.query.deadline import Deadline
 from vdb.query.examples import Lookup, Source
-from vdb.query.execute import Lookups, query_points, write_hits
+from vdb.query.execute import Lookups, query_points
 from vdb.query.hits import Hits
 from vdb.query.pipeline import Pipeline, with_threshold
 from vdb.query.points_json import PointWriter, array
@@ -125,6 +125,6 @@ def _answer_alike(source: Source, requests: Sequence[QueryRequest], deadline: De
     scored = vectors.nearest_to_each(queries, end, request.params, allowed, threads)
     hits = [with_threshold(vectors.distance, found, request.score_threshold).part(offset, end) for found in scored]
     together = Hits(np.concatenate([each.nums for each in hits]), np.concatenate([each.scores for each in hits]))
-    texts = write_hits(connection, view, writer, together)
+    texts = writer.write_hits(connection, together)
     bounds = pairwise(accumulate((len(each) for each in hits), initial=0))
     return [array([text for text in texts[start:stop] if text is not None]) for start, stop in bounds]
