@@ -47,6 +47,13 @@ class Running:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     closed: trio.Event = field(default_factory=trio.Event)
 
+    def serving(self) -> Collection:
+        """Raises CollectionBroken where it could not be opened."""
+        if self.collection is None:
+            assert self.failure is not None
+            raise self.failure.with_traceback(None)  # every raise adds to the one that it has
+        return self.collection
+
 
 class Host:
     """Runs collections in ``nursery``. ``threads`` search for all of them. Owned by the registry."""

@@ -122,11 +122,7 @@ class Registry:
 
     def get(self, name: str) -> Collection:
         """The collection of that name or alias; raises CollectionNotFound and CollectionBroken."""
-        running = self.running(name)
-        if running.collection is None:
-            assert running.failure is not None
-            raise running.failure.with_traceback(None)  # every raise adds to the one that it has
-        return running.collection
+        return self.running(name).serving()
 
     def running(self, name: str) -> Running:
         """Raises CollectionNotFound."""
@@ -183,7 +179,7 @@ class Registry:
                 collection_id: int = await self._catalog.change(
                     partial(catalog.add_collection, name=name, folder=folder, config=text, created_at=utc_now())
                 )
-                running.entry = CatalogEntry(collection_id, name, folder, text)
+                running.entry = replace(running.entry, collection_id=collection_id)
                 self._by_name[name] = running
         except BaseException:
             await self._host.abandon(running)

@@ -39,5 +39,4 @@ async def get_collections_aliases(call: Call) -> CollectionsAliasesResponse:
     result=CollectionsAliasesResponse,
 )
 async def get_collection_aliases(call: Call) -> CollectionsAliasesResponse:
-    registry = call.services.registry
-    return CollectionsAliasesResponse(aliases=registry.aliases(registry.get(call.path["collection_name"]).name))
+    return CollectionsAliasesResponse(aliases=call.services.registry.aliases(call.collection().name))

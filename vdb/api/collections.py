@@ -135,7 +135,7 @@ async def delete_vector_name(call: Call) -> UpdateResult:
 
 def _changed(call: Call) -> UpdateResult:
     """Done and visible; the newest operation's number, as the configuration is not in the log."""
-    seq = call.services.registry.get(call.path["collection_name"]).view.seq
+    seq = call.collection().view.seq
     return UpdateResult(operation_id=max(seq, 0), status="completed" if call.params.wait else "acknowledged")
 
 

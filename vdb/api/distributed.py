@@ -93,7 +93,7 @@ async def remove_peer(call: Call) -> bool:
     result=CollectionClusterInfo,
 )
 async def collection_cluster_info(call: Call) -> CollectionClusterInfo:
-    view = call.services.registry.get(call.path["collection_name"]).view
+    view = call.collection().view
     return CollectionClusterInfo.standalone(_PEER_ID, view.points_count)
 
 
@@ -113,7 +113,7 @@ async def update_collection_cluster(call: Call) -> bool:
     "GET", _COLLECTION + "/shards", summary="Shard keys: there are none", access="read", result=ShardKeysResponse
 )
 async def list_shard_keys(call: Call) -> ShardKeysResponse:
-    call.services.registry.get(call.path["collection_name"])
+    call.collection()
     return ShardKeysResponse()
 
 

@@ -25,7 +25,7 @@ _INDEX = "/collections/{collection_name}/index"
 )
 async def create_field_index(call: Call) -> UpdateResult:
     request: CreateFieldIndex = call.body
-    collection = call.services.registry.get(call.path["collection_name"])
+    collection = call.collection()
     assert request.field_schema is not None, "decoding refuses a request without it"
     new_index(request.field_name, request.field_schema)  # raises what is wrong with it before anything is written
     seq = await collection.create_index(request.field_name, request.field_schema, wait=call.params.wait)
@@ -41,7 +41,7 @@ async def create_field_index(call: Call) -> UpdateResult:
     result=UpdateResult,
 )
 async def delete_field_index(call: Call) -> UpdateResult:
-    collection = call.services.registry.get(call.path["collection_name"])
+    collection = call.collection()
     parse_path(call.path["field_name"])
     seq = await collection.delete_index(call.path["field_name"])
     return UpdateResult(operation_id=seq, status="completed" if call.params.wait else "acknowledged")

@@ -57,10 +57,8 @@ async def get_optimizations(call: Call) -> OptimizationsResponse:
 
 def describe(running: Running, wanted: Iterable[str], completed_limit: int) -> OptimizationsResponse:
     """Raises CollectionBroken."""
-    collection, optimizer = running.collection, running.optimizer
-    if collection is None or optimizer is None:
-        assert running.failure is not None
-        raise running.failure.with_traceback(None)
+    collection, optimizer = running.serving(), running.optimizer
+    assert optimizer is not None, "a collection that serves has one"
     slots = {slot.number: slot for slot in collection.slots}
     queued = [_segments(plan, slots) for plan in _waiting(optimizer)]
     busy = {segment.number for build in optimizer.history.running for segment in build.inputs}

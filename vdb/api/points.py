@@ -52,7 +52,7 @@ _READS: dict[str, Any] = {"params": ReadParams}
     **_WRITES,
 )
 async def upsert_points(call: Call) -> UpdateResult:
-    collection = writes.collection_of(call)
+    collection = call.collection()
     spaces = writes.spaces_of(collection)
     in_thread = len(call.body.ids) > writes.CONVERTED_INLINE_MAX or call.body.asks_for_models
     make = partial(writes.upsert, call.body, spaces, call.services.embedders)
@@ -63,9 +63,7 @@ async def upsert_points(call: Call) -> UpdateResult:
     "POST", _POINTS + "/delete", summary="Delete points", access="write", filtered=True, body=PointsSelector, **_WRITES
 )
 async def delete_points(call: Call) -> UpdateResult:
-    return await writes.write(
-        call, writes.collection_of(call), writes.delete_points(narrow_selector(call.body, call.only))
-    )
+    return await writes.write(call, call.collection(), writes.delete_points(narrow_selector(call.body, call.only)))
 
 
 @routes.add(
@@ -77,7 +75,7 @@ async def delete_points(call: Call) -> UpdateResult:
     **_WRITES,
 )
 async def update_vectors(call: Call) -> UpdateResult:
-    collection = writes.collection_of(call)
+    collection = call.collection()
     spaces = writes.spaces_of(collection)
     make = partial(writes.update_vectors, call.body, spaces, call.services.embedders)
     return await writes.write(call, collection, await writes.planned(call, writes.takes_long(call.body), make))
@@ -93,7 +91,7 @@ async def update_vectors(call: Call) -> UpdateResult:
     **_WRITES,
 )
 async def delete_vectors(call: Call) -> UpdateResult:
-    collection = writes.collection_of(call)
+    collection = call.collection()
     spaces = writes.spaces_of(collection)
     return await writes.write(call, collection, writes.delete_vectors(narrow_selector(call.body, call.only), spaces))
 
@@ -102,12 +100,12 @@ async def delete_vectors(call: Call) -> UpdateResult:
     "POST", _POINTS + "/payload", summary="Set keys of payloads", access="write", body=SetPayloadRequest, **_WRITES
 )
 async def set_payload(call: Call) -> UpdateResult:
-    return await writes.write(call, writes.collection_of(call), writes.set_payload(call.body))
+    return await writes.write(call, call.collection(), writes.set_payload(call.body))
 
 
 @routes.add("PUT", _POINTS + "/payload", summary="Replace payloads", access="write", body=SetPayloadRequest, **_WRITES)
 async def overwrite_payload(call: Call) -> UpdateResult:
-    return await writes.write(call, writes.collection_of(call), writes.overwrite_payload(call.body))
+    return await writes.write(call, call.collection(), writes.overwrite_payload(call.body))
 
 
 @routes.add(
@@ -119,14 +117,14 @@ async def overwrite_payload(call: Call) -> UpdateResult:
     **_WRITES,
 )
 async def delete_payload(call: Call) -> UpdateResult:
-    return await writes.write(call, writes.collection_of(call), writes.delete_payload(call.body))
+    return await writes.write(call, call.collection(), writes.delete_payload(call.body))
 
 
 @routes.add(
     "POST", _POINTS + "/payload/clear", summary="Remove payloads", access="write", body=PointsSelector, **_WRITES
 )
 async def clear_payload(call: Call) -> UpdateResult:
-    return await writes.write(call, writes.collection_of(call), writes.clear_payload(call.body))
+    return await writes.write(call, call.collection(), writes.clear_payload(call.body))
 
 
 @routes.add(
@@ -140,7 +138,7 @@ async def clear_payload(call: Call) -> UpdateResult:
 )
 async def batch_update(call: Call) -> list[UpdateResult]:
     """Every operation is checked before the first is applied."""
-    collection = writes.collection_of(call)
+    collection = call.collection()
     spaces = writes.spaces_of(collection)
     operations = call.body.operations
     in_thread = any(writes.takes_long(one.upsert) or writes.takes_long(one.update_vectors) for one in operations)

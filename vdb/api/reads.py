@@ -25,7 +25,7 @@ class LookupWork(Protocol):
 
 async def read(call: Call, work: ReadWork) -> Encoded:
     """Runs ``work`` on the collection's newest View; its JSON text. It stops at the deadline of the request."""
-    collection = call.services.registry.get(call.path["collection_name"])
+    collection = call.collection()
     deadline = Deadline.after(call.params.timeout)
 
     def job(view: View, connection: sqlite3.Connection) -> Encoded:
@@ -46,7 +46,7 @@ async def read_with_lookups(call: Call, names: Collection[str], work: LookupWork
     registry = call.services.registry
     for name in names:
         call.access.check_whole("read", name, registry.resolve)
-    own = registry.get(call.path["collection_name"])
+    own = call.collection()
     others = {name: registry.get(name) for name in names if registry.exists(name)}
 
     def looking_up(view: View, connection: sqlite3.Connection, deadline: Deadline) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vdb.api.access import Access
     from vdb.api.hardware import Meter
     from vdb.api.services import Services
+    from vdb.collection.collection import Collection
     from vdb.model.conditions import Filter
 
 # What a client must be allowed to do before a route carries its request out:
@@ -73,6 +74,14 @@ class Call:
     access: Access
     only: Filter | None = None
     meter: Meter | None = None
+
+    def collection(self) -> Collection:
+        """The path's, as it is called now; raises CollectionNotFound and CollectionBroken.
+
+        What is made for one collection must be written to no other: a write asks once, whatever becomes of the name
+        meanwhile.
+        """
+        return self.services.registry.get(self.path["collection_name"])
 
 
 Handler = Callable[[Call], Awaitable[Any]]

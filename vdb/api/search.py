@@ -120,7 +120,7 @@ async def answer(call: Call, request: QueryRequest, shape: Shape) -> Encoded:
     """The hits of one request, found in a search thread."""
     request = embedded_if_short(_narrowed(call, request), call.services.embedders)
     if call.meter is None and call.only is None and call.params.timeout is None and is_plain(request):
-        collection = call.services.registry.get(call.path["collection_name"])
+        collection = call.collection()
         return Encoded(shape(await collection.query(request)).encode())
     work = partial(_one, request=request, shape=shape, embedders=call.services.embedders)
     return await read_with_lookups(call, lookup_names(request), work)
@@ -148,7 +148,7 @@ async def answer_groups(call: Call, request: QueryGroupsRequest) -> Encoded:
 def _narrowed(call: Call, request: Narrowed) -> Narrowed:
     if call.only is None:
         return request
-    return narrow_query(request, call.only, call.services.registry.get(call.path["collection_name"]).view)
+    return narrow_query(request, call.only, call.collection().view)
 
 
 def _as_points(hits: str) -> str:

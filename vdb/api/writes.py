@@ -51,12 +51,6 @@ def spaces_of(collection: Collection) -> dict[str, Space]:
     return collection.view.spaces()
 
 
-def collection_of(call: Call) -> Collection:
-    """The collection that a request is about. Asked for once: what is made for it is written to no other, whatever
-    becomes of its name meanwhile."""
-    return call.services.registry.get(call.path["collection_name"])
-
-
 async def write(call: Call, collection: Collection, planned: Planned) -> UpdateResult:
     """Hands the operation to the actor and waits: what is answered is durable and visible, with ``wait`` or without."""
     if callable(planned):
