@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -302,11 +302,9 @@ def _decoded(body: Json, kind: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(body), type=kind, dec_hook=decode_hook)
 
 
-@contextmanager
-def _numbers_of(seed: int) -> Iterator[None]:
+def _numbers_of(seed: int) -> AbstractContextManager[int]:
     """Every other seed gives the numbers of deleted points again at once, where a server waits for many of them."""
-    with mock.patch.object(point_numbers, "FREE_MAX", 0 if seed % 2 else point_numbers.FREE_MAX):
-        yield
+    return mock.patch.object(point_numbers, "FREE_MAX", 0 if seed % 2 else point_numbers.FREE_MAX)
 
 
 def run_seed(

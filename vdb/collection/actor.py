@@ -191,8 +191,6 @@ class Actor:
         """For the collection's own messages: a mailbox full of writes must not keep them out."""
         self.check()
         self.mailbox.send_nowait(message)
-        if self.stopped.is_set():
-            self._fail_waiting()
 
     async def _send(self, message: Message, size: int) -> None:
         self.check()

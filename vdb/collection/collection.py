@@ -111,14 +111,13 @@ class Collection:
 
         def job() -> T:
             with self._readers.borrow() as connection:
-                return work(view, connection)
-
-        def job_of_one_moment() -> T:
-            with self._readers.borrow() as connection, self._moment(connection) as shown:
-                return work(shown, connection)
+                if not of_one_moment:
+                    return work(view, connection)
+                with self._moment(connection) as shown:
+                    return work(shown, connection)
 
         with self._damage_ends_writes():
-            return await self._threads.run(job_of_one_moment if of_one_moment else job)
+            return await self._threads.run(job)
 
     async def query(self, request: QueryRequest) -> str:
         """``query_points`` for a plain request, on the newest View, together with those that wait at the same time."""

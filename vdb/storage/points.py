@@ -29,7 +29,6 @@ _RECORD: Final = "\x1e"  # JSON text never holds these two unescaped
 _UNIT: Final = "\x1f"
 _READ_KEYS: Final = 2_000  # vectors read at once, a few megabytes
 _WRITTEN_BYTES: Final = 64 * 2**20  # of payloads in one statement: SQLite's longest blob is 10^9 bytes
-_READ_PAYLOADS: Final = 10_000  # payloads read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,29 +275,17 @@ def _parse_points(joined: str | None) -> Iterator[StoredPoint]:
 
 def read_payloads(connection: sqlite3.Connection, nums: Sequence[int]) -> dict[int, bytes]:
     """The payload texts of those of ``nums`` that have one."""
-    found: dict[int, bytes] = {}
-    for start in range(0, len(nums), _READ_PAYLOADS):
-        found.update(_read_payloads(connection, nums[start : start + _READ_PAYLOADS]))
-    return found
-
-
-def _read_payloads(connection: sqlite3.Connection, nums: Sequence[int]) -> dict[int, bytes]:
-    """In one statement, or in two where a text of all would be longer than SQLite's longest."""
     try:
-        return _read_payloads_at_once(connection, nums)
-    except sqlite3.DataError:
+        joined: str | None = connection.execute(
+            "SELECT group_concat(payloads.num || char(31) || payloads.body, char(30))"
+            " FROM json_each(?) AS wanted CROSS JOIN payloads ON payloads.num = wanted.value",
+            (_json(nums),),
+        ).fetchone()[0]
+    except sqlite3.DataError:  # all of them are longer than SQLite's longest text
         half = len(nums) // 2
         if not half:
             raise
-        return _read_payloads(connection, nums[:half]) | _read_payloads(connection, nums[half:])
-
-
-def _read_payloads_at_once(connection: sqlite3.Connection, nums: Sequence[int]) -> dict[int, bytes]:
-    joined: str | None = connection.execute(
-        "SELECT group_concat(payloads.num || char(31) || payloads.body, char(30))"
-        " FROM json_each(?) AS wanted CROSS JOIN payloads ON payloads.num = wanted.value",
-        (_json(nums),),
-    ).fetchone()[0]
+        return read_payloads(connection, nums[:half]) | read_payloads(connection, nums[half:])
     return {num: body.encode() for num, body in _parse_payloads(joined)}
 
 
